@@ -1,0 +1,209 @@
+"""What happened: typed, immutable records, and the one place where they are announced.
+
+Logging, metrics and whoever follows the log are listeners; nothing in here knows them. An event never carries a
+secret. Durations are in seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The base of all events. The class name, in snake case, is the event's name in logs and metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStarted(Event):
+    version: str
+    pid: int
+    listening: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStopping(Event):
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForkServerStarted(Event):
+    pid: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ForkServerLost(Event):
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LauncherFellBack(Event):
+    """The fork server cannot be used, so replicas are started plainly from now on."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaEvent(Event):
+    """Something about one replica. `replica` is the process's number, `slot` the place that it fills."""
+
+    replica: int
+    slot: int
+    generation: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSpawned(ReplicaEvent):
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLaunchFailed(ReplicaEvent):
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaWarmUpIncomplete(ReplicaEvent):
+    """The replica serves, but its first real request will be slower than the next ones."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReady(ReplicaEvent):
+    pid: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSuspect(ReplicaEvent):
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRecovered(ReplicaEvent):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaDraining(ReplicaEvent):
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaKilled(ReplicaEvent):
+    """litesup sent SIGKILL, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaExited(ReplicaEvent):
+    """The process is gone. `status` reads like "exit 3" or "SIGKILL"; `expected` is true when litesup asked for it."""
+
+    pid: int
+    status: str
+    expected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RestartDelayed(Event):
+    slot: int
+    seconds: float
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationChangeRefused(Event):
+    """The new configuration has errors; the old generation keeps serving."""
+
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationAdapted(Event):
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStarted(Event):
+    generation: str
+    previous: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutCompleted(Event):
+    generation: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutFailed(Event):
+    """The generation was given up; `kept` goes on serving, and the failed one is not tried again until told."""
+
+    generation: str
+    kept: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFinished(Event):
+    """One request through the balancer, after its last byte.
+
+    `route` is a name from a small fixed set, never the raw path. `status` is what the client got (0 when it left
+    first). `replica` is the slot that answered, None when the balancer did by itself. `outcome` is one of "answered",
+    "client_gone", "cut", "refused", "unavailable".
+    """
+
+    method: str
+    route: str
+    status: int
+    outcome: str
+    slot: int | None
+    attempts: int
+    seconds: float
+    request_id: str
+
+
+Listener = Callable[[Event], None]
+
+
+class Events:
+    """Announces events to listeners, in order, in the caller's own turn of the loop.
+
+    A listener must neither block nor raise; one that raises is dropped from that announcement only, so that telling
+    about a failure can never become one.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Adds a listener; the returned function removes it (calling that twice does nothing)."""
+        self._listeners.append(listener)
+
+        def unsubscribe() -> None:
+            with contextlib.suppress(ValueError):
+                self._listeners.remove(listener)
+
+        return unsubscribe
+
+    def publish(self, event: Event) -> None:
+        for listener in tuple(self._listeners):
+            with contextlib.suppress(Exception):
+                listener(event)
+
+    @contextlib.contextmanager
+    def collected(self) -> Iterator[list[Event]]:
+        """Everything announced inside the block, for tests and short commands."""
+        seen: list[Event] = []
+        unsubscribe = self.subscribe(seen.append)
+        try:
+            yield seen
+        finally:
+            unsubscribe()

@@ -1,0 +1,37 @@
+"""The generation: one immutable version of what replicas run.
+
+A pure value. Two generations with the same digest are the same generation, whatever file they were read from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from supervisor.errors import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A rendered LiteLLM configuration and the environment that it needs.
+
+    `digest` covers `text` and `environment`; `config_text` holds references, never a secret that came from a variable.
+    `environment` is a replica's whole environment less what differs from one replica to the next.
+    """
+
+    digest: str  # 12 hexadecimal digits, keyed so that it tells nothing about a secret
+    config_text: str
+    environment: Mapping[str, str] = dataclasses.field(repr=False)
+    master_key: SecretStr
+    source: Path  # the operator's file, absolute
+    watched: tuple[Path, ...]  # every file on which this generation depends, absolute, existing or not
+    adaptations: tuple[Finding, ...]  # what was changed on the way to LiteLLM, and notes
+
+    @property
+    def directory(self) -> Path:
+        """Where LiteLLM runs, so that callbacks beside the operator's file are found."""
+        return self.source.parent

@@ -1,0 +1,158 @@
+"""`litesup.yaml` as typed values: every setting, its default, its unit and its bounds.
+
+Owns names and defaults, nothing else: reading files, environment and flags is `load`'s, and what a change means is
+`diff`'s. Durations are seconds, sizes bytes. Every model is frozen and refuses names that it does not know.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BalancingPolicy(enum.Enum):
+    ROUND_ROBIN = "round_robin"
+    LEAST_OUTSTANDING = "least_outstanding"
+
+
+class LauncherChoice(enum.Enum):
+    AUTO = "auto"
+    FORK = "fork"
+    PLAIN = "plain"
+
+
+class LogFormat(enum.Enum):
+    AUTO = "auto"
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(enum.Enum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Balancer(Section):
+    """The port that applications use."""
+
+    host: tuple[str, ...] = ("127.0.0.1", "::1")
+    port: Port = 8000
+    policy: BalancingPolicy = BalancingPolicy.ROUND_ROBIN
+    connect_timeout: Seconds = 2.0
+    response_timeout: Seconds = 600.0  # from the request's last byte to the response's first, and between its chunks
+    keepalive_timeout: Seconds = 75.0  # an idle client connection is closed after this
+    idle_upstream_timeout: Seconds = 30.0  # a pooled connection to a replica is closed after this
+
+
+class Admin(Section):
+    """The operators' port: `/metrics` and `/status`."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 8001
+
+
+class Access(Section):
+    """Who may connect, who may come without a credential, and whose `X-Forwarded-For` counts."""
+
+    allow: tuple[Network, ...] = ()  # empty: whoever can reach the port
+    trusted: tuple[Network, ...] | None = None  # None: loopback
+    proxies: tuple[Network, ...] = ()
+    hosts: tuple[str, ...] = ()  # names, beside IP addresses and localhost, that a keyless request may use as Host
+
+    @property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        if self.trusted is not None:
+            return self.trusted
+        return tuple(ipaddress.ip_network(text) for text in ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104"))
+
+
+class Queue(Section):
+    """Where requests wait while no replica can take them."""
+
+    size: Annotated[int, Field(ge=0)] = 1000
+    timeout: Seconds = 60.0
+
+
+class Health(Section):
+    """Probes of `/health/liveliness`, over a connection of their own."""
+
+    interval: Seconds = 2.0
+    timeout: Seconds = 2.0
+    kill_after: Seconds = 15.0  # without an answer and without a relayed byte
+
+
+class Replicas(Section):
+    """How replicas are started and stopped."""
+
+    count: Count | None = None  # None: one per core that the process may use, at least two
+    launcher: LauncherChoice = LauncherChoice.AUTO
+    start_timeout: Seconds = 120.0  # from spawn to the first answer
+    warm_up_timeout: Seconds = 10.0
+    drain_timeout: Seconds = 600.0
+    stop_timeout: Seconds = 30.0  # from TERM to KILL; LiteLLM flushes its books meanwhile
+
+    @property
+    def wanted(self) -> int:
+        return self.count if self.count is not None else max(2, len(os.sched_getaffinity(0)))
+
+
+class Rollout(Section):
+    settle: Seconds = 2.0  # how long the canary must stand, ready, without a crash or a failed probe
+    watch: bool = True  # reload when a file that the configuration depends on changes
+    debounce: Seconds = 0.3
+
+
+class Restart(Section):
+    """Backoff of a slot whose replica keeps ending early."""
+
+    initial: Seconds = 1.0
+    maximum: Seconds = 30.0
+    maximum_when_short: Seconds = 1.0  # while fewer than wanted - 1 are ready
+    early: Seconds = 10.0  # an exit within this after READY counts as early
+
+
+class Stop(Section):
+    drain: Annotated[float, Field(ge=0)] = 30.0
+
+
+class Logs(Section):
+    format: LogFormat = LogFormat.AUTO
+    level: LogLevel = LogLevel.INFO
+    litellm_debug: bool = False  # LiteLLM's own --detailed_debug
+    buffer_lines: Count = 10_000  # lines waiting for a slow sink before the oldest are dropped
+    keep_lines: Count = 2_000  # lines that `litesup logs` can show again
+
+
+class Settings(Section):
+    """Everything that an operator can set."""
+
+    config: Path = Path("litellm.config.yaml")
+    runtime_dir: Path | None = None
+    state_dir: Path | None = None
+    replicas: Replicas = Replicas()
+    balancer: Balancer = Balancer()
+    admin: Admin = Admin()
+    access: Access = Access()
+    queue: Queue = Queue()
+    health: Health = Health()
+    rollout: Rollout = Rollout()
+    restart: Restart = Restart()
+    stop: Stop = Stop()
+    logs: Logs = Logs()
