@@ -1,0 +1,74 @@
+# Each target does its own set-up: on a fresh machine, Python 3.11 with pip, make and git are enough.
+# `uv` is used where it is on PATH, and not needed.
+
+PYTHON ?= $(firstword $(shell command -v python3.11 python3))
+VENV := .venv
+BIN := $(VENV)/bin
+SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+UV := $(shell command -v uv)
+
+# With it set, every start of LiteLLM would compile some 600 modules anew: 11 s instead of 5.
+unexport PYTHONDONTWRITEBYTECODE
+# The environment's own interpreter and packages, whatever the caller has on his path.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: help run test check format bench lock clean setup
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make run     three LiteLLM replicas behind one port, with answers made up locally (no key, no network)"
+	@echo "make test    all tests; PYTEST_ARGS='tests/policy -x' for some of them"
+	@echo "make check   ruff, mypy and the import contracts"
+	@echo "make format  what ruff can put right by itself"
+	@echo "make bench   what is measured, against LiteLLM's own ways to run several workers"
+	@echo "make lock    resolves requirements.lock anew (needs uv)"
+	@echo "make clean   removes the environment and every cache"
+
+setup: $(VENV)/.installed
+
+# The environment holds what the lock says and nothing else, so a changed lock makes a new one. Without pip inside:
+# the one that came with Python installs into it, and so the packages `venv` and `ensurepip` may be incomplete, as on Debian.
+$(VENV)/.locked: requirements.lock
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "litesup needs Python 3.11 or newer; found: $$("$(PYTHON)" --version 2>&1 || echo none)." >&2; \
+		echo "Name one with: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Creating $(VENV) with $$("$(PYTHON)" --version) and the packages of requirements.lock; once, about a minute …"
+	@"$(PYTHON)" -m venv --clear --without-pip $(VENV)
+	@{ test -n "$(UV)" && "$(UV)" pip install --python $(BIN)/python --require-hashes -r requirements.lock; } || \
+		"$(PYTHON)" -m pip --python $(BIN)/python install --no-compile --require-hashes -r requirements.lock
+	@echo "Compiling bytecode …"
+	@$(BIN)/python -m compileall -qq -j 0 $(SITE) || true # some packages ship files for other Pythons
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	@"$(PYTHON)" -m pip --python $(BIN)/python install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -qq supervisor
+	@touch $@
+
+run: setup
+	@$(BIN)/litesup start --demo --replicas 3
+
+test: setup
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup
+	@$(BIN)/python -m benchmarks.boot $(BENCH_ARGS)
+
+# Names no index host and no file address: where packages come from is the installing machine's own setting.
+lock:
+	uv pip compile pyproject.toml --group dev --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
