@@ -1,0 +1,93 @@
+"""What the pool's mailbox takes: from replicas, what happened to them; from the operator's side, what is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from supervisor.control.operations import ReloadOutcome
+from supervisor.fleet.launch.spec import ExitStatus
+from supervisor.litellm_config.generation import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    replica: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    replica: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """`incomplete` says why the warm-up did not do all its work, or is None."""
+
+    replica: int
+    incomplete: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    replica: int
+    missed: str | None  # why there was no answer, or None
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    replica: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overstayed:
+    """It was told to end and still runs after the time that it has for that."""
+
+    replica: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The process is gone, or could not be launched (`status` is None and `error` says why)."""
+
+    replica: int
+    status: ExitStatus | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    generation: Generation
+    config_path: Path
+    reason: str
+    outcome: asyncio.Future[ReloadOutcome]
+    again: bool  # told to: also a generation that failed before
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    slots: tuple[int, ...]
+    done: asyncio.Future[tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class DrainSlot:
+    slot: int
+    done: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class StopAll:
+    pass
+
+
+Message = (
+    Launched | Answered | Warmed | Probed | Drained | Overstayed | Exited | Want | Scale | Replace | DrainSlot | StopAll
+)

@@ -1,0 +1,66 @@
+"""One probe of one replica: `/health/liveliness`, over a connection that nothing else uses.
+
+The answer comes from the loop that serves requests, so a hung loop cannot look alive; nothing else of LiteLLM is asked,
+so a database that blinks does not take the pool down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+import aiohttp
+
+
+class Probe(Protocol):
+    async def ask(self) -> str | None:
+        """None when it answered, else why not, in a few words. Never raises for a replica that is not there."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class LivenessProbe:
+    """Probes one socket. `timeout` is in seconds and covers everything."""
+
+    def __init__(self, socket_path: Path, *, timeout: float) -> None:
+        self._path = str(socket_path)
+        self._timeout = timeout
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(self) -> str | None:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.UnixConnector(self._path, limit=1),
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+            )
+        try:
+            async with self._session.get("http://replica/health/liveliness") as response:
+                await response.read()
+                return None if response.status == 200 else f"answered {response.status}"
+        except TimeoutError:
+            return f"no answer within {self._timeout:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            return type(error).__name__
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+async def first_answer(probe: Probe, socket_path: Path, *, interval: float = 0.02, patience: float = 0.2) -> None:
+    """Returns when the replica answers for the first time. Deadlines are the caller's.
+
+    Looking for the socket is cheap and done every `interval`; a socket that does not answer is asked every `patience`.
+    """
+    while True:
+        if socket_path.is_socket():
+            if await probe.ask() is None:
+                return
+            await asyncio.sleep(patience)
+        else:
+            await asyncio.sleep(interval)

@@ -1,0 +1,127 @@
+"""One replica process and the one task that looks after it.
+
+Launches it, waits for its first answer and its warm-up, probes it, passes on what it writes, and tells the pool what
+happened. It decides nothing: whether a missed probe matters, and when to leave, is said to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from supervisor.errors import LaunchFailed
+from supervisor.fleet.launch.spec import Launcher, LaunchSpec, Process
+from supervisor.fleet.messages import Answered, Drained, Exited, Launched, Message, Overstayed, Probed, Warmed
+from supervisor.fleet.probe import Probe, first_answer
+
+WarmUp = Callable[[int], Awaitable[str | None]]
+"""Waits until the replica of this number warmed up: None, or why it is not complete."""
+
+TakeLine = Callable[[LaunchSpec, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaTimes:
+    """Seconds."""
+
+    probe_interval: float
+    drain_timeout: float
+    stop_timeout: float
+
+
+class Replica:
+    """The shell around one process, from launch to exit. `run` is its whole life."""
+
+    def __init__(
+        self,
+        spec: LaunchSpec,
+        *,
+        launcher: Launcher,
+        probe: Probe,
+        warm_up: WarmUp,
+        take_line: TakeLine,
+        post: Callable[[Message], None],
+        times: ReplicaTimes,
+    ) -> None:
+        self.spec = spec
+        self._launcher = launcher
+        self._probe = probe
+        self._warm_up = warm_up
+        self._take_line = take_line
+        self._post = post
+        self._times = times
+        self._process: Process | None = None
+        self._told = asyncio.Event()  # to stop
+        self._killed = False
+
+    async def run(self) -> None:
+        """Returns when the process is gone, after having said so. Cancelled, it kills the process first."""
+        number = self.spec.replica
+        try:
+            await self._launcher.prepare(self.spec.environment)
+            if self._told.is_set() or self._killed:
+                raise LaunchFailed("it was told to stop before it was launched")
+            process = await self._launcher.launch(self.spec)
+        except LaunchFailed as error:
+            self._post(Exited(number, None, str(error)))
+            return
+        self._process = process
+        if self._killed:  # while it was being launched
+            process.kill()
+        self._post(Launched(number, process.pid))
+        try:
+            async with asyncio.TaskGroup() as group:
+                side = [group.create_task(self._observe()), group.create_task(self._stop_when_told(process))]
+                lines = group.create_task(self._pass_on_lines(process))
+                status = await process.wait()
+                for task in side:
+                    task.cancel()
+                # What it wrote last explains its end; but a pipe that somebody else holds must not hold us.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1.0):
+                        await asyncio.wait([lines])
+                lines.cancel()
+        finally:
+            process.kill()
+            await self._probe.close()
+            with contextlib.suppress(OSError):
+                self.spec.socket_path.unlink()
+        self._post(Exited(number, status))
+
+    def stop(self) -> None:
+        """Asks the process to end; says so if it still runs `stop_timeout` later. Returns at once."""
+        self._told.set()
+
+    def kill(self) -> None:
+        """Kills the process now, or as soon as it exists."""
+        self._killed = True
+        if self._process is not None:
+            self._process.kill()
+
+    async def drain(self, idle: Awaitable[None]) -> None:
+        """Waits until it holds no request any more, at most `drain_timeout`, and says so."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._times.drain_timeout):
+                await idle
+        self._post(Drained(self.spec.replica))
+
+    async def _observe(self) -> None:
+        number = self.spec.replica
+        await first_answer(self._probe, self.spec.socket_path)
+        self._post(Answered(number))
+        self._post(Warmed(number, await self._warm_up(number)))
+        while True:
+            await asyncio.sleep(self._times.probe_interval)
+            self._post(Probed(number, await self._probe.ask()))
+
+    async def _pass_on_lines(self, process: Process) -> None:
+        async for line in process.output():
+            self._take_line(self.spec, line)
+
+    async def _stop_when_told(self, process: Process) -> None:
+        await self._told.wait()
+        process.terminate()
+        await asyncio.sleep(self._times.stop_timeout)
+        self._post(Overstayed(self.spec.replica))

@@ -1,0 +1,79 @@
+"""The fleet as `status` tells it: values read off the pool and the rotation, nothing decided."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+from supervisor.fleet.member import Member
+from supervisor.fleet.pool import Pool
+from supervisor.policy.lifecycle import State
+from supervisor.policy.restart import is_crash_looping
+from supervisor.rotation import Rotation
+from supervisor.status import ReplicaStatus
+
+
+def replica_statuses(pool: Pool, rotation: Rotation) -> tuple[ReplicaStatus, ...]:
+    """One entry per replica, and one per wanted slot that has none, in slot order."""
+    moment = time.time() - time.monotonic()
+    entries = [_of_member(pool, rotation, member, moment) for member in pool.members]
+    filled = {member.slot for member in pool.members}
+    entries += [_of_empty_slot(pool, slot) for slot in range(1, pool.count + 1) if slot not in filled]
+    return tuple(sorted(entries, key=lambda entry: (entry.slot, entry.replica)))
+
+
+def _of_member(pool: Pool, rotation: Rotation, member: Member, moment: float) -> ReplicaStatus:
+    upstream = rotation.get(member.replica)
+    history = pool.history(member.slot)
+    return ReplicaStatus(
+        slot=member.slot,
+        replica=member.replica,
+        pid=member.pid,
+        state=member.state.value,
+        generation=member.generation.digest,
+        ready_since=None if member.ready_since is None else member.ready_since + moment,
+        in_flight=0 if upstream is None else upstream.in_flight,
+        rss_bytes=_rss(member.pid),
+        restarts=history.restarts,
+        last_exit=history.last_exit,
+        note=_note(pool, member),
+    )
+
+
+def _of_empty_slot(pool: Pool, slot: int) -> ReplicaStatus:
+    history = pool.history(slot)
+    wanted = pool.wanted
+    looping = "crash-looping: " if is_crash_looping(pool.record(slot)) else ""
+    return ReplicaStatus(
+        slot=slot,
+        replica=0,
+        pid=None,
+        state=State.EXITED.value,
+        generation="" if wanted is None else wanted.digest,
+        ready_since=None,
+        in_flight=0,
+        rss_bytes=None,
+        restarts=history.restarts,
+        last_exit=history.last_exit,
+        note=f"{looping}next try in {pool.next_try(slot):.0f} s",
+    )
+
+
+def _note(pool: Pool, member: Member) -> str:
+    if member.killed:
+        return f"killed: {member.killed}"
+    if member.leaving:
+        return f"{member.state.value}: {member.leaving}"
+    if member.state is not State.READY and is_crash_looping(pool.record(member.slot)):
+        return f"crash-looping: try {pool.record(member.slot).failures + 1}"
+    return ""
+
+
+def _rss(pid: int | None) -> int | None:
+    if pid is None:
+        return None
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return None

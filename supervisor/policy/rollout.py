@@ -1,0 +1,282 @@
+"""The planner: given what is wanted and what exists, what is the next small step?
+
+Pure and level-triggered: it looks at the whole world each time and asked again about an unchanged one, after its
+answer was carried out, it answers "nothing". First start, crash, roll-out, roll-back, restart and scale are this one
+function with other inputs.
+
+The rules: surge 1, unavailable 0. A slot gets its replacement before it loses its replica; one slot at a time. The
+first replica of a generation that has never served is the canary; until it has stood for `settle` seconds, whatever
+falls down comes back on the generation that was last good. A canary that exits, misses a probe or never answers ends
+the trial. What is draining holds up nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from supervisor.policy.lifecycle import LIVE, SERVING, State
+from supervisor.policy.restart import RestartRules, SlotRecord, due_at
+
+TRIAL_FAILURES = 3
+"""Exits while starting, after the canary stood, that end a roll-out: one may be bad luck, three are the generation."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """What the planner may know of a replica. Moments are monotonic seconds."""
+
+    replica: int
+    slot: int
+    generation: str
+    state: State
+    spawned_at: float
+    ready_since: float | None = None
+    doubted: bool = False  # it missed a probe since it became ready
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A roll-out to a generation that has never served everywhere.
+
+    `canary` is the replica on trial, None before it is spawned. `previous` is what to go back to.
+    """
+
+    generation: str
+    previous: str
+    canary: int | None = None
+    passed: bool = False
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is wanted, and what exists. `replace` are replicas to be exchanged for new ones of the same generation."""
+
+    count: int
+    generation: str
+    replicas: Sequence[ReplicaView]
+    slots: Mapping[int, SlotRecord]
+    trial: Trial | None = None
+    replace: frozenset[int] = frozenset()
+    lost_canary: bool = False  # the canary exited by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Seconds."""
+
+    settle: float
+    start_timeout: float
+    restart: RestartRules
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    slot: int
+    generation: str
+    reason: str
+    canary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Tell a replica to finish what it holds and go."""
+
+    replica: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    replica: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PassTrial:
+    """The canary stood: the generation is good."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailTrial:
+    """The generation is given up; the previous one is wanted again."""
+
+    reason: str
+
+
+Action = Spawn | Leave | Kill | PassTrial | FailTrial
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now, and when to ask again if nothing happens before. `settled` says that nothing is left to do."""
+
+    actions: tuple[Action, ...]
+    wake_at: float
+    settled: bool
+
+
+NEVER = float("inf")
+
+
+def plan(world: World, *, now: float, rules: Rules) -> Plan:
+    """The next small step. A verdict on the trial comes alone: what follows from it is asked for anew."""
+    verdict, trial_wake = _judge_trial(world, now, rules)
+    if verdict is not None:
+        return Plan((verdict,), now, settled=False)
+    overdue, start_wake = _overdue(world, now, rules)
+    spawns, spawn_wake = _missing(world, now, rules)
+    surge = () if spawns else _surge(world)
+    actions = (*overdue, *_superfluous(world), *spawns, *surge)
+    settled = not actions and spawn_wake == NEVER and _is_settled(world)
+    return Plan(actions, min(trial_wake, start_wake, spawn_wake), settled)
+
+
+def _judge_trial(world: World, now: float, rules: Rules) -> tuple[Action | None, float]:
+    trial = world.trial
+    if trial is None:
+        return None, NEVER
+    if trial.passed:
+        if trial.failures >= TRIAL_FAILURES:
+            return FailTrial(f"{trial.failures} replicas exited while starting"), NEVER
+        return None, NEVER
+    if world.lost_canary:
+        return FailTrial("its first replica exited"), NEVER
+    canary = next((view for view in world.replicas if view.replica == trial.canary), None)
+    if canary is None:
+        return None, NEVER
+    if canary.doubted:
+        return FailTrial("its first replica missed a probe"), NEVER
+    if canary.ready_since is None:
+        deadline = canary.spawned_at + rules.start_timeout
+        if now >= deadline:
+            return FailTrial(f"its first replica did not answer within {rules.start_timeout:g} s"), NEVER
+        return None, deadline
+    if now >= canary.ready_since + rules.settle:
+        return PassTrial(), NEVER
+    return None, canary.ready_since + rules.settle
+
+
+def _overdue(world: World, now: float, rules: Rules) -> tuple[tuple[Action, ...], float]:
+    kills: list[Action] = []
+    wake = NEVER
+    for view in world.replicas:
+        if view.state in (State.STARTING, State.WARMING):
+            deadline = view.spawned_at + rules.start_timeout
+            if now >= deadline:
+                kills.append(Kill(view.replica, f"did not answer within {rules.start_timeout:g} s"))
+            else:
+                wake = min(wake, deadline)
+    return tuple(kills), wake
+
+
+def _base(world: World) -> str:
+    """The generation that fills empty slots."""
+    return world.generation if world.trial is None or world.trial.passed else world.trial.previous
+
+
+def _is_right(view: ReplicaView, world: World) -> bool:
+    return view.generation == world.generation and view.replica not in world.replace
+
+
+def _is_canary(view: ReplicaView, world: World) -> bool:
+    return world.trial is not None and not world.trial.passed and view.replica == world.trial.canary
+
+
+def _live_in(world: World, slot: int) -> list[ReplicaView]:
+    return [view for view in world.replicas if view.slot == slot and view.state in LIVE]
+
+
+def _missing(world: World, now: float, rules: Rules) -> tuple[tuple[Action, ...], float]:
+    """Spawns for slots that nothing fills, as soon as their backoff allows."""
+    ready = sum(1 for view in world.replicas if view.state in SERVING)
+    short = ready < world.count - 1
+    spawns: list[Action] = []
+    wake = NEVER
+    for slot in range(1, world.count + 1):
+        if any(not _is_canary(view, world) for view in _live_in(world, slot)):
+            continue
+        record = world.slots.get(slot, SlotRecord())
+        due = due_at(record, short=short, rules=rules.restart)
+        if now >= due:
+            spawns.append(Spawn(slot, _base(world), "start" if record == SlotRecord() else "replace what exited"))
+        else:
+            wake = min(wake, due)
+    return tuple(spawns), wake
+
+
+def _superfluous(world: World) -> tuple[Action, ...]:
+    """Leaves for what is not wanted any more and whose going costs nothing."""
+    leaves: list[Action] = []
+    leaving: set[int] = set()
+
+    def leave(views: Iterable[ReplicaView], reason: str) -> None:
+        for view in views:
+            if view.replica not in leaving:
+                leaving.add(view.replica)
+                leaves.append(Leave(view.replica, reason))
+
+    for slot in sorted({view.slot for view in world.replicas if view.slot > world.count}):
+        leave(_live_in(world, slot), "scaled down")
+    base = _base(world)
+    for slot in range(1, world.count + 1):
+        live = [view for view in _live_in(world, slot) if not _is_canary(view, world)]
+        settled = [view for view in live if view.generation == base and view.replica not in world.replace]
+        ready = [view for view in settled if view.state in SERVING]
+        others = [view for view in live if view not in settled]
+        if ready:
+            keep = min(ready, key=lambda view: view.replica)
+            leave((view for view in settled if view is not keep), "superfluous")
+            leave(others, "replaced")
+        else:
+            # A half-started replica of a generation that nobody wants any more only stands in the way.
+            stale = [view for view in others if view.state not in SERVING]
+            serving = [view for view in others if view.state in SERVING]
+            if serving or settled:
+                leave(stale, "superseded")
+            leave(settled[1:], "superfluous")
+            leave(serving[1:], "superseded")
+    return tuple(leaves)
+
+
+def _surge(world: World) -> tuple[Action, ...]:
+    """The one replacement that may be started now, while every slot is filled and none twice."""
+    if sum(1 for view in world.replicas if view.state in LIVE) > world.count:
+        return ()
+    trial = world.trial
+    if trial is not None and not trial.passed:
+        if trial.canary is not None:
+            return ()
+        serving = [view.slot for view in world.replicas if view.state in SERVING and view.slot <= world.count]
+        return (Spawn(min(serving, default=1), trial.generation, "canary", canary=True),)
+    pending: list[int] = []
+    for slot in range(1, world.count + 1):
+        live = _live_in(world, slot)
+        right = [view for view in live if _is_right(view, world)]
+        if any(view.state not in SERVING for view in right):
+            return ()  # one at a time, also counting what fills a hole
+        if live and not right:
+            pending.append(slot)
+    if not pending:
+        return ()
+    reason = "restart" if all(view.generation == world.generation for view in _live_in(world, pending[0])) else "roll-out"
+    return (Spawn(pending[0], world.generation, reason),)
+
+
+def _is_settled(world: World) -> bool:
+    if world.trial is not None and not world.trial.passed:
+        return False
+    for slot in range(1, world.count + 1):
+        live = _live_in(world, slot)
+        if len(live) != 1 or not _is_right(live[0], world) or live[0].state not in SERVING:
+            return False
+    return True
+
+
+def after_exit(trial: Trial | None, view: ReplicaView, *, expected: bool) -> Trial | None:
+    """The trial after a replica ended: an exit while starting counts against the generation."""
+    if trial is None or expected or not trial.passed or view.generation != trial.generation or view.ready_since is not None:
+        return trial
+    return dataclasses.replace(trial, failures=trial.failures + 1)

@@ -1,0 +1,110 @@
+"""From "the configuration may have changed" to a roll-out, or to a clear refusal.
+
+Owns what is known about the configuration on disk: whether it was last refused, and why. An error in it changes nothing
+but that. Which generation runs is the pool's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from supervisor import events as ev
+from supervisor.control.operations import ReloadOutcome, ReloadResult
+from supervisor.errors import ConfigurationRefused, Severity
+from supervisor.litellm_config.build import build_generation
+from supervisor.litellm_config.generation import Generation
+from supervisor.litellm_config.write import remove_rendered, write_rendered
+
+
+class Fleet(Protocol):
+    """What a reload needs of the pool."""
+
+    @property
+    def wanted(self) -> Generation | None: ...
+
+    @property
+    def live_generations(self) -> frozenset[str]: ...
+
+    def want(
+        self, generation: Generation, config_path: Path, *, reason: str, again: bool
+    ) -> asyncio.Future[ReloadOutcome]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The configuration on disk cannot be used. `at` is Unix seconds."""
+
+    at: float
+    problems: tuple[str, ...]
+
+
+class Reloader:
+    """Reads the configuration, renders it, and asks the fleet to want it. One at a time, in order."""
+
+    def __init__(
+        self,
+        source: Path,
+        *,
+        environ: Mapping[str, str],
+        runtime_dir: Path,
+        state_dir: Path,
+        fleet: Fleet,
+        events: ev.Events,
+        on_generation: Callable[[Generation], None],
+    ) -> None:
+        self._source = source
+        self._environ = environ
+        self._runtime_dir = runtime_dir
+        self._state_dir = state_dir
+        self._fleet = fleet
+        self._events = events
+        self._on_generation = on_generation
+        self._turn = asyncio.Lock()
+        self._refusal: Refusal | None = None
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why the configuration on disk is not the one in force, while that is so."""
+        return self._refusal
+
+    def read(self) -> Generation:
+        """The generation that the files describe now. Blocks on files. Raises ConfigurationRefused."""
+        return build_generation(self._source, self._environ, self._state_dir)
+
+    def begin(self, generation: Generation, *, reason: str, again: bool = False) -> asyncio.Future[ReloadOutcome]:
+        """Renders it and makes it the wanted one."""
+        self._on_generation(generation)
+        known = self._fleet.wanted
+        if known is None or known.digest != generation.digest:
+            for finding in generation.adaptations:
+                self._events.publish(ev.ConfigurationAdapted(str(finding)))
+        path = write_rendered(generation, self._runtime_dir)
+        remove_rendered(self._runtime_dir, self._fleet.live_generations | {generation.digest})
+        return self._fleet.want(generation, path, reason=reason, again=again)
+
+    async def reload(self, *, reason: str, wait: bool, again: bool) -> ReloadOutcome:
+        """Reads again and rolls if something changed. With `wait`, returns when that has ended."""
+        async with self._turn:
+            try:
+                generation = await asyncio.to_thread(self.read)
+            except ConfigurationRefused as refused:
+                return self._refuse(refused)
+            self._refusal = None
+            future = self.begin(generation, reason=reason, again=again)
+        if wait:
+            return await future
+        await asyncio.sleep(0)
+        return future.result() if future.done() else ReloadOutcome(ReloadResult.STARTED, generation.digest)
+
+    def _refuse(self, refused: ConfigurationRefused) -> ReloadOutcome:
+        problems = tuple(str(f) for f in refused.findings if f.severity is Severity.ERROR)
+        wanted = self._fleet.wanted
+        if self._refusal is None or self._refusal.problems != problems:
+            self._events.publish(ev.ConfigurationChangeRefused(problems))
+        self._refusal = Refusal(time.time(), problems)
+        return ReloadOutcome(ReloadResult.REFUSED, "" if wanted is None else wanted.digest, problems)

@@ -1,0 +1,271 @@
+"""Roll-outs, roll-backs, crashes and scales, played against the real pool on a simulated clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from supervisor import events as ev
+from supervisor.control.operations import ReloadResult
+from tests.fleet.simulation import DIES_SOON, GOOD, REFUSES, SHAKY, SILENT, SLOW, Behaviour, Simulation
+
+
+@pytest.fixture
+def simulation() -> Iterator[Simulation]:
+    simulation = Simulation(seed=1)
+    simulation.want("a")
+    simulation.advance(5.0)
+    assert simulation.of("a") == simulation.serving == {1, 2, 3}
+    simulation.seen.clear()
+    yield simulation
+    simulation.close()
+
+
+def names(simulation: Simulation) -> list[str]:
+    return [type(event).__name__ for event in simulation.seen]
+
+
+def test_at_first_start_all_slots_are_filled_at_once() -> None:
+    simulation = Simulation(seed=2, count=4)
+    simulation.want("a")
+    assert len(simulation.live) == 4
+    simulation.close()
+
+
+def test_a_good_change_replaces_every_replica_and_none_before_its_replacement_is_ready(simulation: Simulation) -> None:
+    outcome = simulation.want("b")
+    simulation.advance(30.0)
+    assert outcome.result().result is ReloadResult.ROLLED
+    assert simulation.of("b") == simulation.serving
+    assert len(simulation.serving) == 3
+    assert simulation.pool.last_good == "b"
+
+
+def test_the_canary_stands_for_the_settle_time_before_a_second_replica_is_started(simulation: Simulation) -> None:
+    simulation.want("b")
+    simulation.advance(1.9)
+    assert len(simulation.of("b")) == 1
+    assert len(simulation.of("a")) == 3
+    simulation.advance(2.0)
+    assert len(simulation.of("b")) >= 2
+
+
+@pytest.mark.parametrize("behaviour", [REFUSES, DIES_SOON, SILENT, SHAKY], ids=["refuses", "dies", "silent", "shaky"])
+def test_a_bad_generation_is_given_up_and_the_old_one_never_stops_serving(
+    simulation: Simulation, behaviour: Behaviour
+) -> None:
+    before = simulation.serving
+    outcome = simulation.want("b", behaviour)
+    simulation.advance(60.0)
+    assert outcome.result().result is ReloadResult.ROLLED_BACK
+    assert outcome.result().problems
+    assert simulation.serving == before
+    assert not simulation.of("b")
+    assert "RolloutFailed" in names(simulation)
+
+
+def test_a_generation_that_failed_is_not_tried_again_until_told(simulation: Simulation) -> None:
+    simulation.want("b", REFUSES)
+    simulation.advance(10.0)
+    assert simulation.want("b", GOOD).result().result is ReloadResult.ROLLED_BACK
+    simulation.advance(10.0)
+    assert not simulation.of("b")
+    again = simulation.want("b", GOOD, again=True)
+    simulation.advance(30.0)
+    assert again.result().result is ReloadResult.ROLLED
+
+
+def test_what_crashes_during_a_trial_comes_back_on_the_old_generation(simulation: Simulation) -> None:
+    simulation.want("b", SLOW)
+    simulation.advance(0.5)
+    simulation.crash(3)
+    simulation.advance(2.0)
+    assert len(simulation.of("a")) == 3
+    assert len(simulation.of("b")) == 1
+
+
+def test_a_replica_that_crashes_comes_back_at_once(simulation: Simulation) -> None:
+    simulation.advance(20.0)
+    simulation.crash(2)
+    assert len(simulation.live) == 3
+    assert simulation.pool.history(2).restarts == 1
+
+
+def test_a_crash_loop_is_slowed_down_and_never_given_up() -> None:
+    simulation = Simulation(seed=3)
+    simulation.want("a", REFUSES)
+    simulation.advance(600.0)
+    exits = names(simulation).count("ReplicaExited")
+    # Nobody is ready, so each of three slots is tried about once a second.
+    assert 600 <= exits <= 3 * 600
+    simulation.close()
+
+
+def test_a_single_crashing_slot_waits_longer_and_longer(simulation: Simulation) -> None:
+    simulation.behaviours["a"] = REFUSES
+    simulation.crash(1)
+    simulation.advance(300.0)
+    assert 10 <= names(simulation).count("ReplicaExited") <= 20
+
+
+def test_a_newer_change_takes_the_place_of_one_under_way(simulation: Simulation) -> None:
+    first = simulation.want("b", SLOW)
+    simulation.advance(1.0)
+    second = simulation.want("c")
+    simulation.advance(40.0)
+    assert first.result().result is ReloadResult.SUPERSEDED
+    assert second.result().result is ReloadResult.ROLLED
+    assert simulation.serving == simulation.of("c")
+
+
+def test_a_change_taken_back_during_its_trial_leaves_the_old_replicas_as_they_are(simulation: Simulation) -> None:
+    before = simulation.serving
+    simulation.want("b", SLOW)
+    simulation.advance(1.0)
+    back = simulation.want("a")
+    simulation.advance(10.0)
+    assert back.result().result is ReloadResult.ROLLED
+    assert simulation.serving == before
+
+
+def test_a_generation_that_fails_after_its_canary_stood_is_rolled_back(simulation: Simulation) -> None:
+    outcome = simulation.want("b")
+    simulation.advance(3.5)
+    assert simulation.pool.last_good == "b"
+    simulation.behaviours["b"] = REFUSES
+    simulation.disturbed = True
+    simulation.advance(60.0)
+    assert outcome.result().result in (ReloadResult.ROLLED_BACK, ReloadResult.ROLLED)
+    if outcome.result().result is ReloadResult.ROLLED_BACK:
+        assert simulation.serving == simulation.of("a")
+
+
+def test_without_a_good_generation_a_new_one_is_taken_at_once() -> None:
+    simulation = Simulation(seed=4)
+    simulation.want("a", REFUSES)
+    simulation.advance(3.0)
+    outcome = simulation.want("b")
+    simulation.advance(5.0)
+    assert outcome.result().result is ReloadResult.ROLLED
+    assert len(simulation.of("b")) == 3
+    simulation.close()
+
+
+def test_restart_replaces_the_named_slot_and_only_that(simulation: Simulation) -> None:
+    done = simulation.replace(2)
+    simulation.advance(10.0)
+    assert done.result() == (2,)
+    assert {1, 3} < simulation.serving
+    assert 2 not in simulation.serving
+    assert len(simulation.serving) == 3
+
+
+def test_restart_of_all_goes_one_slot_at_a_time(simulation: Simulation) -> None:
+    done = simulation.replace()
+    simulation.advance(20.0)
+    assert done.result() == (1, 2, 3)
+    assert not simulation.serving & {1, 2, 3}
+
+
+def test_a_slot_that_does_not_exist_is_an_error_that_names_those_that_do(simulation: Simulation) -> None:
+    error = simulation.replace(7).exception()
+    assert error is not None
+    assert "slots are 1 to 3" in str(error)
+
+
+def test_scaling_up_and_down_reaches_the_count(simulation: Simulation) -> None:
+    simulation.scale(5)
+    simulation.advance(5.0)
+    assert len(simulation.serving) == 5
+    simulation.scale(1)
+    simulation.advance(5.0)
+    assert simulation.serving == {1}
+
+
+def test_a_drained_slot_is_filled_again(simulation: Simulation) -> None:
+    simulation.drain_slot(1)
+    simulation.advance(5.0)
+    assert len(simulation.serving) == 3
+    assert 1 not in simulation.serving
+
+
+def test_what_drains_holds_up_nothing(simulation: Simulation) -> None:
+    simulation.drain_seconds = 500.0
+    outcome = simulation.want("b")
+    simulation.advance(30.0)
+    assert outcome.result().result is ReloadResult.ROLLED
+
+
+def test_one_missed_probe_makes_suspect_and_an_answer_takes_it_back(simulation: Simulation) -> None:
+    simulation.miss_probe(2)
+    upstream = simulation.rotation.get(2)
+    assert upstream is not None
+    assert upstream.suspect
+    from supervisor.fleet.messages import Probed
+
+    simulation.tell(Probed(2, None))
+    assert not upstream.suspect
+    assert names(simulation) == ["ReplicaSuspect", "ReplicaRecovered"]
+
+
+def test_a_hung_replica_is_killed_with_a_reason_and_replaced(simulation: Simulation) -> None:
+    for _ in range(8):
+        simulation.now += 2.0
+        if 2 in simulation.shells:
+            simulation.miss_probe(2)
+        simulation.advance(0.1)
+    killed = [event for event in simulation.seen if isinstance(event, ev.ReplicaKilled)]
+    assert [event.replica for event in killed] == [2]
+    assert "hung" in killed[0].reason
+    simulation.advance(3.0)
+    assert len(simulation.serving) == 3
+
+
+def test_a_replica_that_relays_is_not_hung(simulation: Simulation) -> None:
+    upstream = simulation.rotation.get(2)
+    assert upstream is not None
+    for _ in range(30):
+        simulation.now += 2.0
+        upstream.last_byte_at = simulation.now
+        simulation.miss_probe(2)
+    assert "ReplicaKilled" not in names(simulation)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_in_any_history_the_promises_hold_and_the_pool_comes_to_rest(seed: int) -> None:
+    simulation = Simulation(seed, count=3)
+    draw = simulation.random
+    simulation.want("g0")
+    simulation.advance(draw.uniform(0.0, 5.0))
+    made = 0
+    for _ in range(draw.randint(5, 25)):
+        match draw.choice(["change", "change", "bad", "again", "revert", "crash", "scale", "restart", "drain", "wait"]):
+            case "change":
+                made += 1
+                simulation.want(f"g{made}", draw.choice([GOOD, GOOD, SLOW]))
+            case "bad":
+                made += 1
+                simulation.want(f"g{made}", draw.choice([REFUSES, DIES_SOON, SILENT, SHAKY]))
+            case "again" | "revert":
+                name = f"g{draw.randint(0, made)}"
+                simulation.want(name, simulation.behaviours[name], again=draw.random() < 0.5)
+            case "crash" if simulation.shells:
+                simulation.crash(draw.choice(sorted(simulation.shells)))
+            case "scale":
+                simulation.scale(draw.randint(1, 6))
+            case "restart":
+                simulation.replace()
+            case "drain":
+                simulation.drain_slot(1)
+            case _:
+                pass
+        simulation.advance(draw.choice([0.0, 0.1, 0.5, 1.0, 3.0, 10.0]))
+        simulation.disturbed = False
+    simulation.want("end", GOOD)
+    simulation.advance(900.0)
+    pool = simulation.pool
+    assert simulation.serving == simulation.of("end"), f"seed {seed}: {pool!r}"
+    assert len(simulation.serving) == pool.count, f"seed {seed}: {pool!r}"
+    assert len(pool.members) == pool.count, f"seed {seed}: {pool!r}"
+    simulation.close()
