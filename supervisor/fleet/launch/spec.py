@@ -78,7 +78,7 @@ class Launcher(Protocol):
 
     @property
     def name(self) -> str:
-        """"fork" or "plain", as in `status`."""
+        """ "fork" or "plain", as in `status`."""
         ...
 
     async def prepare(self, environment: Mapping[str, str]) -> None:

@@ -1,0 +1,144 @@
+"""The forked launcher: one fork server has LiteLLM imported, and a replica is a fork of it.
+
+Owns the fork server: starts it for one environment, replaces it when it is killed, does not answer in time, or when
+another environment is wanted. Replicas are the daemon's own children and never notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from supervisor.errors import LaunchFailed
+from supervisor.events import Events, ForkServerLost, ForkServerStarted
+from supervisor.fleet.launch.child import Child
+from supervisor.fleet.launch.forkserver import ForkServer, ForkServerGone
+from supervisor.fleet.launch.orphans import Orphans
+from supervisor.fleet.launch.output import Output
+from supervisor.fleet.launch.plain import LITELLM
+from supervisor.fleet.launch.spec import ExitStatus, LaunchSpec, Process
+
+START_TIMEOUT = 90.0
+ANSWER_TIMEOUT = 5.0
+
+
+class ForkedLauncher:
+    """Implements `spec.Launcher`. `program` is the file that replicas run; see `replica_main`. Timeouts in seconds."""
+
+    name = "fork"
+
+    def __init__(
+        self,
+        events: Events,
+        program: Path = LITELLM,
+        *,
+        start_timeout: float = START_TIMEOUT,
+        answer_timeout: float = ANSWER_TIMEOUT,
+    ) -> None:
+        self._events = events
+        self._program = program
+        self._start_timeout = start_timeout
+        self._answer_timeout = answer_timeout
+        self._environment: dict[str, str] | None = None
+        self._server: ForkServer | None = None
+        self._changing = asyncio.Lock()
+        self._orphans = Orphans()
+        self._replacing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def fork_server_pid(self) -> int | None:
+        return self._server.child.pid if self._server is not None and self._server.child.running else None
+
+    async def prepare(self, environment: Mapping[str, str]) -> None:
+        async with self._changing:
+            if dict(environment) != self._environment or not self._usable():
+                await self._replace(dict(environment))
+
+    async def launch(self, spec: LaunchSpec) -> Process:
+        """Raises ForkServerUnusable, a LaunchFailed, when plain launching is what remains."""
+        async with self._changing:
+            try:
+                return await self._fork(await self._running_server(spec), spec)
+            except ForkServerGone as gone:
+                await self._give_up(gone)
+                return await self._fork(await self._running_server(spec), spec)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._replacing is not None:
+            self._replacing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._replacing
+        async with self._changing:
+            server, self._server = self._server, None
+            if server is not None:
+                await server.close()
+        self._orphans.stop()
+
+    async def _running_server(self, spec: LaunchSpec) -> ForkServer:
+        if self._server is None or not self._server.child.running:
+            await self._replace(dict(spec.environment) if self._environment is None else self._environment)
+        if self._server is None:
+            raise LaunchFailed("the fork server ended as soon as it was ready")
+        return self._server
+
+    async def _give_up(self, reason: ForkServerGone) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            self._events.publish(ForkServerLost(reason=str(reason)))
+            await server.close()
+
+    def _usable(self) -> bool:
+        return self._server is not None and self._server.child.running
+
+    async def _replace(self, environment: dict[str, str]) -> None:
+        """Starts a new fork server, and only then ends the old one: a failed start changes nothing."""
+        self._orphans.start()
+        server = await ForkServer.start(self._program, environment, deadline=self._start_timeout)
+        old, self._server, self._environment = self._server, server, environment
+        server.child.on_end(lambda status: self._lost(server, status))
+        self._events.publish(ForkServerStarted(pid=server.child.pid, seconds=server.seconds))
+        if old is not None:
+            await old.close()
+
+    def _lost(self, server: ForkServer, status: ExitStatus) -> None:
+        if self._server is not server or self._closed:
+            return
+        self._server = None
+        self._events.publish(ForkServerLost(reason=f"{status}"))
+        self._replacing = asyncio.get_running_loop().create_task(self._restart(), name="fork-server-restart")
+
+    async def _restart(self) -> None:
+        """Once, ahead of need; if that fails, the next launch tries again and tells."""
+        async with self._changing:
+            if not self._usable() and self._environment is not None:
+                with contextlib.suppress(LaunchFailed):
+                    await self._replace(self._environment)
+
+    async def _fork(self, server: ForkServer, spec: LaunchSpec) -> Process:
+        order = {
+            "replica": spec.replica,
+            "arguments": spec.arguments,
+            "environment": dict(spec.environment),
+            "socket": str(spec.socket_path),
+            "directory": str(spec.directory),
+            "daemon": os.getpid(),
+        }
+        output = Output()
+        read_end, write_end = os.pipe()
+        gate, key = os.pipe()
+        try:
+            await output.attach(read_end)
+            pid = await server.fork(order, output=write_end, gate=gate, deadline=self._answer_timeout)
+            child = Child(pid, output, spec.socket_path)
+            os.write(key, b"1")
+        except OSError as error:
+            raise LaunchFailed(f"replica {spec.replica} could not be started: {error}") from error
+        finally:
+            for descriptor in (write_end, gate, key):
+                os.close(descriptor)
+        return child
