@@ -12,12 +12,44 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Seconds = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Port = Annotated[int, Field(ge=0, le=65535)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _number(value: object) -> object:
+    """Refuses YAML's `yes` and `on` where a number is meant: Python would take them for 1."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number")
+    return value
+
+
+def _several(value: object) -> object:
+    """One value, or several with commas between them, is accepted where a list is meant."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _network(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return ipaddress.ip_network(value)
+        except ValueError as error:
+            raise ValueError(f"should be a network such as 10.0.0.0/24: {error}") from None
+    return value
+
+
+def _file(value: object) -> object:
+    return Path(value).expanduser() if isinstance(value, str) and value else value
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number)]
+SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_number)]
+CountOrZero = Annotated[int, Field(ge=0), BeforeValidator(_number)]
+Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(_number)]
+Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(_several)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
+File = Annotated[Path, BeforeValidator(_file)]
 
 
 class Section(BaseModel):
@@ -51,7 +83,7 @@ class LogLevel(enum.Enum):
 class Balancer(Section):
     """The port that applications use."""
 
-    host: tuple[str, ...] = ("127.0.0.1", "::1")
+    host: Annotated[Names, Field(min_length=1)] = ("127.0.0.1", "::1")
     port: Port = 8000
     policy: BalancingPolicy = BalancingPolicy.ROUND_ROBIN
     connect_timeout: Seconds = 2.0
@@ -71,10 +103,10 @@ class Admin(Section):
 class Access(Section):
     """Who may connect, who may come without a credential, and whose `X-Forwarded-For` counts."""
 
-    allow: tuple[Network, ...] = ()  # empty: whoever can reach the port
-    trusted: tuple[Network, ...] | None = None  # None: loopback
-    proxies: tuple[Network, ...] = ()
-    hosts: tuple[str, ...] = ()  # names, beside IP addresses and localhost, that a keyless request may use as Host
+    allow: Networks = ()  # empty: whoever can reach the port
+    trusted: Networks | None = None  # None: loopback
+    proxies: Networks = ()
+    hosts: Names = ()  # names, beside IP addresses and localhost, that a keyless request may use as Host
 
     @property
     def trusted_networks(self) -> tuple[Network, ...]:
@@ -86,7 +118,7 @@ class Access(Section):
 class Queue(Section):
     """Where requests wait while no replica can take them."""
 
-    size: Annotated[int, Field(ge=0)] = 1000
+    size: CountOrZero = 1000
     timeout: Seconds = 60.0
 
 
@@ -129,7 +161,7 @@ class Restart(Section):
 
 
 class Stop(Section):
-    drain: Annotated[float, Field(ge=0)] = 30.0
+    drain: SecondsOrZero = 30.0  # for what is in flight to finish, before replicas are told to leave
 
 
 class Logs(Section):
@@ -143,9 +175,9 @@ class Logs(Section):
 class Settings(Section):
     """Everything that an operator can set."""
 
-    config: Path = Path("litellm.config.yaml")
-    runtime_dir: Path | None = None
-    state_dir: Path | None = None
+    config: File = Path("litellm.config.yaml")
+    runtime_dir: File | None = None
+    state_dir: File | None = None
     replicas: Replicas = Replicas()
     balancer: Balancer = Balancer()
     admin: Admin = Admin()

@@ -1,0 +1,130 @@
+"""The commands that look at and steer a running pool: status, stop, reload, restart, scale, drain."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from supervisor.cli.locate import control, location_options
+from supervisor.errors import ExitCode, NotReadyInTime
+
+WATCH_INTERVAL = 1.0
+"""Seconds between two looks of `status --watch`."""
+
+slot_type = click.IntRange(min=0)
+
+
+@click.command("status")
+@location_options
+@click.option("--json", "as_json", is_flag=True, help="The whole document, for programs.")
+@click.option("--watch", is_flag=True, help="Show it again every second until Ctrl-C.")
+def status_command(runtime_dir: Path | None, settings: Path | None, as_json: bool, watch: bool) -> None:
+    """Show the pool: replicas, generation, requests."""
+    client = control(runtime_dir, settings)
+    if as_json:
+        while True:
+            click.echo(json.dumps(client.status_document(), indent=None if watch else 2))
+            if not watch:
+                return
+            time.sleep(WATCH_INTERVAL)
+    from supervisor.cli.render import status_view
+    from supervisor.cli.terminal import stdout_console
+
+    console = stdout_console()
+    if not watch:
+        console.print(status_view(client.status(), time.time()))
+        return
+    from rich.live import Live
+
+    with Live(status_view(client.status(), time.time()), console=console, auto_refresh=False, screen=False) as live:
+        while True:
+            time.sleep(WATCH_INTERVAL)
+            live.update(status_view(client.status(), time.time()), refresh=True)
+
+
+@click.command("stop")
+@location_options
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=120.0, show_default=True, help="Seconds to wait for its end."
+)
+def stop_command(runtime_dir: Path | None, settings: Path | None, timeout: float) -> None:
+    """Stop the daemon and wait until it is gone.
+
+    What is in flight may finish (for stop.drain seconds); nothing new is accepted.
+    """
+    from supervisor.cli.render import stopping_line
+    from supervisor.cli.terminal import Progress
+
+    client = control(runtime_dir, settings)
+    client.stop()
+    with Progress(sys.stderr) as progress:
+        for seen in client.wait_gone(timeout):
+            progress.show(stopping_line(seen))
+    if not client.gone():
+        raise NotReadyInTime(
+            f"the daemon is still stopping after {timeout:g} s; it goes on by itself. "
+            "A second signal makes it skip the waiting; see also: litesup status"
+        )
+    click.echo("stopped")
+
+
+@click.command("reload")
+@location_options
+@click.option("--wait", is_flag=True, help="Wait until the new configuration serves everywhere, or was given up.")
+def reload_command(runtime_dir: Path | None, settings: Path | None, wait: bool) -> None:
+    """Read the LiteLLM configuration again and roll it out if it changed.
+
+    Ends with 3 when the configuration is refused and with 1 when its replicas failed; the old one then goes on serving.
+    """
+    from supervisor.cli.render import reload_lines, rolling_line
+    from supervisor.cli.terminal import watched
+    from supervisor.control.operations import ReloadResult
+
+    client = control(runtime_dir, settings)
+    with watched(client, rolling_line, when=wait):
+        outcome = client.reload(wait=wait)
+    failed = outcome.result in (ReloadResult.REFUSED, ReloadResult.ROLLED_BACK)
+    click.echo(reload_lines(outcome), err=failed)
+    if failed:
+        refused = outcome.result is ReloadResult.REFUSED
+        click.get_current_context().exit(ExitCode.REFUSED if refused else ExitCode.FAILED)
+
+
+@click.command("restart")
+@location_options
+@click.argument("slots", nargs=-1, type=slot_type, metavar="[SLOT]...")
+def restart_command(runtime_dir: Path | None, settings: Path | None, slots: tuple[int, ...]) -> None:
+    """Replace replicas (all, or those of these slots), one at a time, each replacement first.
+
+    No request is lost, and there are never fewer replicas than wanted. Returns when the replacements serve.
+    """
+    from supervisor.cli.render import rolling_line
+    from supervisor.cli.terminal import watched
+
+    client = control(runtime_dir, settings)
+    with watched(client, rolling_line):
+        done = client.restart(slots)
+    named = ", ".join(str(slot) for slot in done)
+    click.echo(f"restarted slot{'s' if len(done) != 1 else ''} {named}" if done else "nothing to restart")
+
+
+@click.command("scale")
+@location_options
+@click.argument("count", type=click.IntRange(min=1), metavar="N")
+def scale_command(runtime_dir: Path | None, settings: Path | None, count: int) -> None:
+    """Change how many replicas run, until the next start."""
+    control(runtime_dir, settings).scale(count)
+    click.echo(f"scaling to {count} replica{'s' if count != 1 else ''}; see: litesup status")
+
+
+@click.command("drain")
+@location_options
+@click.argument("slot", type=slot_type)
+def drain_command(runtime_dir: Path | None, settings: Path | None, slot: int) -> None:
+    """Let the replica of SLOT finish what it has, without new requests, then replace it."""
+    control(runtime_dir, settings).drain(slot)
+    click.echo(f"draining slot {slot}; see: litesup status")

@@ -1,0 +1,62 @@
+"""`litesup start`: from the command line to settings, and from there to the daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from supervisor.cli.assets import asset
+from supervisor.errors import LitesupError
+
+path_type = click.Path(path_type=Path)
+
+
+@click.command("start")
+@click.option("--replicas", type=click.IntRange(min=1), metavar="N", help="How many; one per core unless said.")
+@click.option("--config", type=path_type, metavar="FILE", help="LiteLLM's configuration.  [litellm.config.yaml]")
+@click.option("--settings", type=path_type, metavar="FILE", help="litesup's own settings.  [litesup.yaml, if present]")
+@click.option("--host", multiple=True, metavar="ADDRESS", help="Where to listen; may be repeated.  [127.0.0.1, ::1]")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="P", help="The port that applications use.  [8000]")
+@click.option("--runtime-dir", type=path_type, metavar="DIR", help="For the sockets; private to this user.")
+@click.option("--state-dir", type=path_type, metavar="DIR", help="For what outlives the daemon, as a made master key.")
+@click.option("--demo", is_flag=True, help="Serve made-up answers: no key, no network, nothing to configure.")
+def start_command(
+    replicas: int | None,
+    config: Path | None,
+    settings: Path | None,
+    host: tuple[str, ...],
+    port: int | None,
+    runtime_dir: Path | None,
+    state_dir: Path | None,
+    demo: bool,
+) -> None:
+    """Run the pool in the foreground, until Ctrl-C or `litesup stop`.
+
+    Listens at once; requests wait until the first replica is ready. Options win over LITESUP_… variables, those over
+    litesup.yaml.
+    """
+    from supervisor.cli.progress import StartProgress
+    from supervisor.settings.load import load_settings
+
+    if demo and config is not None:
+        raise click.UsageError("--demo brings its own configuration; leave out --config")
+    flags = {
+        "replicas.count": replicas,
+        "config": (asset("config/demo.yaml") if demo else config),
+        "balancer.host": host,
+        "balancer.port": port,
+        "runtime_dir": runtime_dir,
+        "state_dir": state_dir,
+    }
+    loaded = load_settings(flags=flags, environ=os.environ, settings_file=settings)
+    try:
+        from supervisor.daemon import run_daemon
+    except ModuleNotFoundError as error:
+        raise LitesupError(f"litesup is not installed completely: {error.name} is missing") from None
+
+    with StartProgress(loaded, sys.stdout, sys.stderr) as progress:
+        code = run_daemon(loaded, dict(os.environ), listeners=[progress.on_event])
+    click.get_current_context().exit(int(code))

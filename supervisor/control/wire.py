@@ -1,0 +1,61 @@
+"""The values that cross the control socket, to JSON and back. Pure; shared by both ends, and light to import."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from supervisor.control.operations import LogLine, ReloadOutcome, ReloadResult
+from supervisor.status import (
+    BalancerStatus,
+    Condition,
+    DaemonStatus,
+    GenerationStatus,
+    ReplicaStatus,
+    Status,
+)
+
+SOCKET_NAME = "control.sock"
+
+
+def status_from_json(document: dict[str, Any]) -> Status:
+    """Reads the status document; fields that a newer daemon added are ignored. Raises KeyError or TypeError."""
+    daemon = _known(DaemonStatus, document["daemon"])
+    generation = _known(GenerationStatus, document["generation"])
+    balancer = _known(BalancerStatus, document["balancer"])
+    return Status(
+        daemon=DaemonStatus(**{**daemon, "condition": Condition(daemon["condition"])}),
+        generation=GenerationStatus(
+            **{**generation, "failed": tuple(generation["failed"]), "refused": tuple(generation["refused"])}
+        ),
+        wanted_replicas=document["wanted_replicas"],
+        ready_replicas=document["ready_replicas"],
+        replicas=tuple(ReplicaStatus(**_known(ReplicaStatus, replica)) for replica in document["replicas"]),
+        balancer=BalancerStatus(**{**balancer, "listening": tuple(balancer["listening"])}),
+        version=document["version"],
+    )
+
+
+def outcome_to_json(outcome: ReloadOutcome) -> dict[str, Any]:
+    return {
+        "result": outcome.result.value,
+        "generation": outcome.generation,
+        "problems": list(outcome.problems),
+    }
+
+
+def outcome_from_json(document: dict[str, Any]) -> ReloadOutcome:
+    return ReloadOutcome(ReloadResult(document["result"]), document["generation"], tuple(document.get("problems", ())))
+
+
+def log_line_to_json(line: LogLine) -> dict[str, Any]:
+    return dataclasses.asdict(line)
+
+
+def log_line_from_json(document: dict[str, Any]) -> LogLine:
+    return LogLine(**_known(LogLine, document))
+
+
+def _known(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
