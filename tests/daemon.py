@@ -297,20 +297,8 @@ class Daemon:
     # What it leaves.
 
     def processes(self) -> list[psutil.Process]:
-        """Every living process that carries this daemon's mark; zombies do not count."""
-        wanted = f"{MARK}={self.mark}".encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                marked = wanted in (entry / "environ").read_bytes().split(b"\0")
-                process = psutil.Process(int(entry.name)) if marked else None
-                if process is not None and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except (OSError, psutil.NoSuchProcess):
-                continue
-        return found
+        """Every living process that carries this daemon's mark."""
+        return marked_processes(self.mark)
 
     def sockets(self) -> list[Path]:
         if not self.runtime_dir.exists():
@@ -338,6 +326,23 @@ class Daemon:
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def marked_processes(mark: str) -> list[psutil.Process]:
+    """Every living process whose environment holds this mark; zombies do not count."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            marked = wanted in (entry / "environ").read_bytes().split(b"\0")
+            process = psutil.Process(int(entry.name)) if marked else None
+            if process is not None and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (OSError, psutil.NoSuchProcess):
+            continue
+    return found
 
 
 async def run(

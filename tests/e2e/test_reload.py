@@ -1,0 +1,181 @@
+"""A saved configuration takes effect by itself, and a broken one changes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from tests.daemon import GUIDE, Daemon
+from tests.e2e.conftest import AZURE_KEY
+from tests.fake_azure import Answer, FakeAzure
+from tests.load import Load
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SECOND_MODEL = """\
+  - model_name: second
+    litellm_params:
+      model: gpt-4o-2024-08-06
+      api_base: {url}/
+      api_version: "2024-08-01-preview"
+      api_key: ${{AZURE_OPENAI_API_KEY}}
+
+litellm_settings:"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def module_daemon(azure_server: FakeAzure) -> AsyncIterator[Daemon]:
+    config = GUIDE.format(url=azure_server.url)
+    settings = {"rollout": {"settle": 0.2}}
+    async with Daemon(config, replicas=2, environment={"AZURE_OPENAI_API_KEY": AZURE_KEY}, settings=settings) as daemon:
+        yield daemon
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def daemon(module_daemon: Daemon, azure: FakeAzure, request: pytest.FixtureRequest) -> AsyncIterator[Daemon]:
+    """Two replicas on the guide's own file, whatever the test before has made of it."""
+    config = GUIDE.format(url=azure.url)
+    if module_daemon.config.read_text() != config:
+        module_daemon.save(config)
+        await module_daemon.run("reload", "--wait")
+    await module_daemon.settled()
+    failed = request.session.testsfailed
+    yield module_daemon
+    if request.session.testsfailed > failed:
+        module_daemon.show()
+
+
+def with_second_model(url: str) -> str:
+    return GUIDE.format(url=url).replace("litellm_settings:", SECOND_MODEL.format(url=url))
+
+
+async def models(daemon: Daemon, client: aiohttp.ClientSession) -> set[str]:
+    async with client.get(f"{daemon.url}/v1/models") as response:
+        return {model["id"] for model in (await response.json())["data"]}
+
+
+async def test_a_saved_change_serves_without_a_request_lost(
+    daemon: Daemon, azure: FakeAzure, client: aiohttp.ClientSession
+):
+    azure.answer = Answer(delay=0.02)
+    before = (await daemon.status())["generation"]["wanted"]
+    since = len(daemon.events)
+    async with Load(daemon.url, clients=4) as load:
+        await load.finished_at_least(10)
+        daemon.save(with_second_model(azure.url))
+        await daemon.event("rollout_completed", since=since, within=90)
+        await load.finished_at_least(10)
+    assert not load.failed, load.summary()
+    assert await models(daemon, client) == {"gpt-4", "second"}
+    document = await daemon.settled()
+    assert document["generation"]["wanted"] == document["generation"]["last_good"] != before
+    assert {entry["generation"] for entry in document["replicas"]} == {document["generation"]["wanted"]}
+
+
+async def test_a_stream_outlives_the_roll_out(daemon: Daemon, azure: FakeAzure, client: aiohttp.ClientSession):
+    azure.answer = Answer(chunks=400, pause=0.02)
+    since = len(daemon.events)
+    async with Load(daemon.url, clients=4, requests=4, stream=True) as load:
+        await azure.reached(lambda server: server.count == 4)
+        azure.answer = Answer()
+        daemon.save(with_second_model(azure.url))
+        await daemon.event("replica_draining", since=since, within=90)
+        await load.finished_at_least(4)
+    assert not load.failed, load.summary()
+    await daemon.event("rollout_completed", since=since, within=90)
+
+
+async def test_a_typo_changes_nothing_and_a_killed_replica_comes_back_on_the_old_generation(
+    daemon: Daemon, azure: FakeAzure, client: aiohttp.ClientSession
+):
+    before = await daemon.status()
+    since = len(daemon.events)
+    daemon.save(with_second_model(azure.url).replace("litellm_params:", "litellm_params", 1))
+    refused = await daemon.event("configuration_change_refused", since=since)
+    assert any("litellm.config.yaml" in problem for problem in refused["problems"]), refused
+    after = await daemon.status()
+    assert [entry["pid"] for entry in after["replicas"]] == [entry["pid"] for entry in before["replicas"]]
+    assert after["generation"]["wanted"] == before["generation"]["wanted"]
+    assert after["generation"]["refused"]
+    assert not daemon.find("rollout_started", since=since)
+
+    os.kill(before["replicas"][0]["pid"], signal.SIGKILL)
+    ready = await daemon.event("replica_ready", since=since)
+    assert ready["generation"] == before["generation"]["wanted"]
+    assert await models(daemon, client) == {"gpt-4"}
+    load = await Load(daemon.url, clients=2, requests=10).run()
+    assert not load.failed, load.summary()
+    assert (await daemon.status())["generation"]["refused"], "the file on disk is still broken"
+
+
+async def test_reload_says_what_is_wrong_and_where(daemon: Daemon, azure: FakeAzure):
+    daemon.save(GUIDE.format(url=azure.url).replace("${AZURE_OPENAI_API_KEY}", "${NOT_SET_ANYWHERE}", 1))
+    finished = await daemon.run("reload", "--wait")
+    assert finished.code == 3, finished.output
+    assert "NOT_SET_ANYWHERE" in finished.output
+    assert "litellm.config.yaml:7" in finished.output
+
+
+async def test_a_generation_that_cannot_start_leaves_the_old_one_serving(
+    daemon: Daemon, azure: FakeAzure, client: aiohttp.ClientSession
+):
+    before = (await daemon.status())["generation"]["wanted"]
+    since = len(daemon.events)
+    (daemon.folder / "raises.py").write_text("raise RuntimeError('as the test wished')\n")
+    daemon.save(GUIDE.format(url=azure.url).replace("drop_params: True", "callbacks: raises.instance"))
+    failed = await daemon.event("rollout_failed", since=since, within=90)
+    assert failed["kept"] == before
+    load = await Load(daemon.url, clients=2, requests=10).run()
+    assert not load.failed, load.summary()
+    document = await daemon.status()
+    assert document["generation"]["failed"] == [failed["generation"]]
+    assert document["ready_replicas"] == 2
+
+
+async def test_an_unchanged_file_saved_again_changes_nothing(daemon: Daemon):
+    before = await daemon.status()
+    since = len(daemon.events)
+    daemon.save(daemon.config.read_text())
+    finished = await daemon.run("reload", "--wait")
+    assert finished.code == 0, finished.output
+    after = await daemon.status()
+    assert [entry["pid"] for entry in after["replicas"]] == [entry["pid"] for entry in before["replicas"]]
+    assert not daemon.find("rollout_started", since=since)
+
+
+async def test_restart_replaces_a_replica_without_a_request_lost(daemon: Daemon, azure: FakeAzure):
+    azure.answer = Answer(delay=0.02)
+    before = await daemon.status()
+    async with Load(daemon.url, clients=4) as load:
+        await load.finished_at_least(10)
+        finished = await daemon.run("restart", "0")
+        await load.finished_at_least(10)
+    assert finished.code == 0, finished.output
+    assert not load.failed, load.summary()
+    after = await daemon.settled()
+    pids = {entry["slot"]: entry["pid"] for entry in before["replicas"]}
+    fresh = {entry["slot"]: entry["pid"] for entry in after["replicas"]}
+    assert fresh[0] != pids[0]
+    assert fresh[1] == pids[1]
+
+
+async def test_scale_goes_up_and_down_without_a_request_lost(daemon: Daemon, azure: FakeAzure):
+    azure.answer = Answer(delay=0.02)
+    async with Load(daemon.url, clients=4) as load:
+        since = len(daemon.events)
+        up = await daemon.run("scale", "4")
+        assert up.code == 0, up.output
+        await daemon.until(lambda: len(daemon.find("replica_ready", since=since)) == 2, 60, "two more replicas")
+        await load.finished_at_least(20)
+        down = await daemon.run("scale", "2")
+        assert down.code == 0, down.output
+        await daemon.until(lambda: len(daemon.find("replica_exited", since=since)) == 2, 90, "two replicas fewer")
+    assert not load.failed, load.summary()
+    assert len(load.per_replica()) == 4
+    assert all(event["expected"] for event in daemon.find("replica_exited", since=since))
+    assert len((await daemon.settled())["replicas"]) == 2

@@ -1,0 +1,94 @@
+"""Replicas die and hang under load; clients notice as little as can be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from tests.daemon import Daemon, gone
+from tests.eventually import eventually
+from tests.fake_azure import Answer, FakeAzure
+from tests.load import Load
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CLIENTS = 8
+
+
+async def test_a_killed_replica_costs_only_what_it_held_and_its_slot_is_ready_again(pool: Daemon, azure: FakeAzure):
+    azure.answer = Answer(delay=0.02)
+    victim = await pool.replica(2)
+    since = len(pool.events)
+    async with Load(pool.url, clients=CLIENTS) as load:
+        await load.finished_at_least(50)
+        os.kill(victim["pid"], signal.SIGKILL)
+        # Until its sockets are closed, the dying process still takes requests.
+        await eventually(lambda: gone(victim["pid"]), what="the replica's end", every=0.002)
+        dead = time.monotonic()
+        await pool.event("replica_ready", slot=2, since=since)
+        await load.finished_at_least(100)
+    late = [result for result in load.failed if result.started > dead]
+    assert not late, load.summary()
+    assert len(load.failed) <= CLIENTS, load.summary()
+    for result in load.failed:
+        assert result.status in {502, 503}, result
+        assert json.loads(result.text)["error"]["message"], result
+
+    exited = pool.find("replica_exited", since=since)
+    assert [(event["slot"], event["status"], event["expected"]) for event in exited] == [(2, "SIGKILL", False)]
+    ready = pool.find("replica_ready", since=since)
+    assert [event["slot"] for event in ready] == [2]
+    assert ready[0]["replica"] > victim["replica"]
+    assert pool.events.index(exited[0]) < pool.events.index(ready[0])
+    assert not pool.find("replica_warm_up_incomplete", since=since)
+    assert (await pool.replica(2))["restarts"] > victim["restarts"]
+
+
+async def test_every_replica_can_be_killed_at_once_and_requests_wait_for_the_next(pool: Daemon, azure: FakeAzure):
+    pids = [entry["pid"] for entry in (await pool.status())["replicas"]]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    for pid in pids:
+        await eventually(lambda pid=pid: gone(pid), what="the replica's end", every=0.002)
+    load = await Load(pool.url, clients=4, requests=12).run()
+    assert not load.failed, load.summary()
+    document = await pool.settled()
+    assert document["ready_replicas"] == 3
+
+
+async def test_a_stopped_replica_gets_no_new_request_after_the_first_missed_probe(pool: Daemon, azure: FakeAzure):
+    azure.answer = Answer(delay=0.02)
+    victim = await pool.replica(1)
+    since = len(pool.events)
+    async with Load(pool.url, clients=CLIENTS) as load:
+        await load.finished_at_least(50)
+        os.kill(victim["pid"], signal.SIGSTOP)
+        try:
+            await pool.event("replica_suspect", slot=1, since=since)
+            others = await Load(pool.url, clients=4, requests=120).run()
+        finally:
+            os.kill(victim["pid"], signal.SIGCONT)
+        assert not others.failed, others.summary()
+        assert set(others.per_replica()) == {"0", "2"}, others.summary()
+        # What it held while it stood still is answered once it goes on, and then it is in turn again.
+        await pool.event("replica_recovered", slot=1, since=since)
+        goal = load.per_replica()["1"] + 5
+        await eventually(lambda: load.per_replica()["1"] >= goal, what="requests for the recovered replica")
+    assert not load.failed, load.summary()
+    assert not pool.find("replica_exited", since=since)
+
+
+async def test_a_stream_cut_by_a_death_does_not_look_complete(pool: Daemon, azure: FakeAzure):
+    azure.answer = Answer(chunks=400, pause=0.02)
+    async with Load(pool.url, clients=3, requests=3, stream=True) as load:
+        await azure.reached(lambda server: server.count == 3 and all(seen.sent > 2 for seen in server.requests))
+        victim = await pool.replica(0)
+        assert victim["in_flight"] == 1
+        os.kill(victim["pid"], signal.SIGKILL)
+        await load.finished_at_least(3)
+    assert [(result.status, result.complete, result.replica) for result in load.failed] == [(200, False, "0")]
+    assert sum(result.succeeded for result in load.results) == 2
