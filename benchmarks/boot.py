@@ -4,8 +4,9 @@
 
 Both run the same configuration file, in the same environment, with as many processes, in turns (the order changes from
 round to round, so that neither always finds the caches of the other). litesup counts as ready when *every* replica is
-READY, warm-up included; gunicorn already when the first `GET /health/readiness` is answered with 200. Memory is the sum of PSS of
-every process that was started, litesup's daemon and fork server included. Nothing but the loopback interface is used.
+READY, warm-up included; gunicorn already when the first `GET /health/readiness` is answered with 200. Memory is the
+sum of PSS of every process that was started, litesup's daemon and fork server included. Nothing but the loopback
+interface is used.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ def machine() -> dict[str, str]:
     )
     optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
     return {
-        "cores": f"{len(os.sched_getaffinity(0))} × {model}",
+        "cores": f"{len(os.sched_getaffinity(0))} x {model}",
         "kernel": platform.release(),
         "python": f"{platform.python_version()} ({'profile-guided' if optimised else 'plain'} build)",
         "litellm": version("litellm"),
@@ -211,7 +212,7 @@ def table(rounds: Sequence[Round]) -> str:
         )
         lines.append(f"{title:<28}{form.format(ours):>12}{form.format(theirs):>12}{ours / theirs:>8.2f}")
     warm = statistics.median(each.first / each.steady for each in rounds if each.who == "litesup")
-    lines.append(f"litesup's slowest first request is {warm:.1f} × the steady median")
+    lines.append(f"litesup's slowest first request is {warm:.1f} x the steady median")
     return "\n".join(lines)
 
 
@@ -225,11 +226,12 @@ async def measure(count: int, replicas: int, folder: Path) -> list[Round]:
     rounds: list[Round] = []
     async with FakeAzure(api_key="the-azure-key") as azure:
         for number in range(count):
-            ours = litesup(azure, replicas, environment)
-            theirs = gunicorn(azure, replicas, environment, folder)
-            for boot in (ours, theirs) if number % 2 == 0 else (theirs, ours):
-                rounds.append(await boot)
-                last = rounds[-1]
+            for ours in (True, False) if number % 2 == 0 else (False, True):
+                if ours:
+                    last = await litesup(azure, replicas, environment)
+                else:
+                    last = await gunicorn(azure, replicas, environment, folder)
+                rounds.append(last)
                 print(f"round {number + 1}: {last.who:<9} ready after {last.ready:.2f} s", file=sys.stderr, flush=True)
     return rounds
 
