@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from supervisor.errors import LaunchFailed
@@ -38,6 +38,7 @@ class Replica:
         self,
         spec: LaunchSpec,
         *,
+        environment: Mapping[str, str],
         launcher: Launcher,
         probe: Probe,
         warm_up: WarmUp,
@@ -46,6 +47,7 @@ class Replica:
         times: ReplicaTimes,
     ) -> None:
         self.spec = spec
+        self._environment = environment  # the generation's: what the launcher prepares for, the same for all replicas
         self._launcher = launcher
         self._probe = probe
         self._warm_up = warm_up
@@ -60,7 +62,7 @@ class Replica:
         """Returns when the process is gone, after having said so. Cancelled, it kills the process first."""
         number = self.spec.replica
         try:
-            await self._launcher.prepare(self.spec.environment)
+            await self._launcher.prepare(self._environment)
             if self._told.is_set() or self._killed:
                 raise LaunchFailed("it was told to stop before it was launched")
             process = await self._launcher.launch(self.spec)

@@ -1,0 +1,369 @@
+"""The composition root: builds every part in order, runs them in one TaskGroup, stops them in reverse.
+
+Owns the daemon's own life: that it starts, that a signal ends or reloads it, that nothing of it is left. Everything
+else belongs to the parts; what an operator may ask of them together is `Daemon`, which implements
+`control.operations.Operations`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import importlib.metadata
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from supervisor import events as ev
+from supervisor.admin import AdminServer
+from supervisor.balancer.server import Balancer
+from supervisor.control import wire
+from supervisor.control.lock import InstanceLock
+from supervisor.control.operations import LogLine, ReloadOutcome
+from supervisor.control.server import ControlServer
+from supervisor.errors import ExitCode, LitesupError
+from supervisor.fleet.launch.command import launch_spec
+from supervisor.fleet.launch.select import make_launcher
+from supervisor.fleet.launch.spec import Launcher, LaunchSpec
+from supervisor.fleet.launch.stub import WarmUpStub
+from supervisor.fleet.messages import Message
+from supervisor.fleet.pool import FleetRules, Pool
+from supervisor.fleet.probe import LivenessProbe
+from supervisor.fleet.replica import Replica, ReplicaTimes
+from supervisor.fleet.snapshot import replica_statuses
+from supervisor.litellm_config.generation import Generation
+from supervisor.observe.logs import Logging, set_up_logging
+from supervisor.observe.metrics import Metrics
+from supervisor.policy.balancing import least_outstanding, round_robin
+from supervisor.policy.condition import condition
+from supervisor.policy.queueing import QueueLimits
+from supervisor.policy.restart import RestartRules
+from supervisor.policy.rollout import Rules
+from supervisor.reload import Reloader
+from supervisor.rotation import Rotation
+from supervisor.settings.load import prepare_directory, runtime_dir, state_dir
+from supervisor.settings.schema import BalancingPolicy, Settings
+from supervisor.status import Condition, DaemonStatus, GenerationStatus, Status
+from supervisor.systemd import Notifier
+from supervisor.watch import FileWatch
+
+CHOICES = {BalancingPolicy.ROUND_ROBIN: round_robin, BalancingPolicy.LEAST_OUTSTANDING: least_outstanding}
+
+
+def run_daemon(settings: Settings, environ: Mapping[str, str], *, listeners: Sequence[ev.Listener] = ()) -> int:
+    """Runs a daemon until it is told to stop; returns the exit code.
+
+    Raises LitesupError when it cannot start: AlreadyRunning, ConfigurationRefused, or a port that is taken.
+    """
+    runtime = prepare_directory(runtime_dir(settings, environ, os.getuid()))
+    state = prepare_directory(state_dir(settings, environ, os.getuid()))
+    lock = InstanceLock(runtime)
+    lock.acquire()
+    logging = set_up_logging(settings.logs, environ)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(Daemon(settings, environ, runtime, state, lock, logging, listeners).run())
+    finally:
+        logging.close()
+        lock.release()
+
+
+@dataclass(slots=True)
+class StopRequest:
+    """Whether the daemon is to end, and how much of a hurry there is."""
+
+    asked: asyncio.Event
+    hurry: asyncio.Event
+    reason: str = ""
+
+    def ask(self, reason: str) -> None:
+        """The first time asks for an orderly end, the second for one without waiting."""
+        if self.asked.is_set():
+            self.hurry.set()
+        else:
+            self.reason = reason
+            self.asked.set()
+
+
+class Daemon:
+    """One running litesup. Implements `control.operations.Operations`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        runtime: Path,
+        state: Path,
+        lock: InstanceLock,
+        logging: Logging,
+        listeners: Sequence[ev.Listener],
+    ) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._lock = lock
+        self._logging = logging
+        self._started_at = time.time()
+        self._was_ready = False
+        self._stop = StopRequest(asyncio.Event(), asyncio.Event())
+        self._events = ev.Events()
+        for listener in (logging.log_event, *listeners, self._remember):
+            self._events.subscribe(listener)
+        self._notifier = Notifier(environ)
+        self._rotation = Rotation(
+            CHOICES[settings.balancer.policy], QueueLimits(settings.queue.size, settings.queue.timeout)
+        )
+        self._launcher = make_launcher(settings.replicas.launcher, self._events)
+        self._stub = WarmUpStub()
+        self._balancer = Balancer(
+            rotation=self._rotation, settings=settings, events=self._events, health=self.status
+        )
+        self._pool = Pool(
+            settings.replicas.wanted,
+            rotation=self._rotation,
+            events=self._events,
+            make_replica=self._make_replica,
+            rules=_fleet_rules(settings),
+        )
+        self._watch = FileWatch(self._file_changed, debounce=settings.rollout.debounce)
+        self._reloader = Reloader(
+            settings.config.absolute(),
+            environ=environ,
+            runtime_dir=runtime,
+            state_dir=state,
+            fleet=self._pool,
+            events=self._events,
+            on_generation=self._take_note_of,
+        )
+        self._control = ControlServer(runtime / wire.SOCKET_NAME, self)
+        metrics = Metrics(self.status, dropped_lines=logging.dropped)
+        self._events.subscribe(metrics.count)
+        self._admin = AdminServer(settings.admin, self.status, metrics)
+
+    async def run(self) -> int:
+        """From nothing to nothing: returns the exit code when all is gone."""
+        self._listen_to_signals()
+        generation = await asyncio.to_thread(self._reloader.read)
+        self._logging.hide(generation)
+        loading = asyncio.create_task(self._load_early(generation), name="load early")
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                await self._open(stack)
+                await self._serve(generation)
+        finally:
+            loading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await loading
+            await self._launcher.close()
+        return ExitCode.DONE
+
+    async def _load_early(self, generation: Generation) -> None:
+        """Starts loading LiteLLM while the rest is being built. Whoever launches meets the error, if there is one."""
+        with contextlib.suppress(LitesupError):
+            await self._launcher.prepare(generation.environment)
+
+    async def _open(self, stack: contextlib.AsyncExitStack) -> None:
+        """Opens whatever listens; the stack closes it in reverse."""
+        for stale in self._runtime.glob("r*.sock"):
+            stale.unlink(missing_ok=True)
+        await self._stub.start()
+        stack.push_async_callback(self._stub.stop)
+        listening = await self._balancer.start()
+        stack.push_async_callback(self._balancer.stop, 0.0)
+        await self._control.start()
+        stack.push_async_callback(self._control.stop)
+        await self._admin.start()
+        stack.push_async_callback(self._admin.stop)
+        self._lock.announce(listening)
+        self._events.publish(ev.DaemonStarted(_version("litesup"), os.getpid(), listening))
+
+    async def _serve(self, generation: Generation) -> None:
+        async with asyncio.TaskGroup() as group:
+            pool = group.create_task(self._pool.run(), name="pool")
+            watch = group.create_task(self._watch.run(), name="watch") if self._settings.rollout.watch else None
+            notify = group.create_task(self._notifier.run(self.status), name="systemd")
+            self._reloader.begin(generation, reason="start")
+            await self._stop.asked.wait()
+            self._notifier.stopping(self._settings.stop.drain + self._settings.replicas.stop_timeout)
+            self._events.publish(ev.DaemonStopping(self._stop.reason))
+            for task in (watch,):
+                if task is not None:
+                    task.cancel()
+            await self._unless_in_hurry(self._balancer.stop(self._settings.stop.drain))
+            self._pool.stop()
+            await self._unless_in_hurry(asyncio.wait([pool]))
+            self._pool.kill("the daemon was told twice to stop")
+            await pool
+            notify.cancel()
+
+    async def _unless_in_hurry(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        hurry = asyncio.create_task(self._stop.hurry.wait())
+        try:
+            await asyncio.wait([task, hurry], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (task, hurry):
+                each.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await each
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.ask, signal.Signals(number).name)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon, "SIGHUP")
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    # Small listeners that tie parts together.
+
+    def _remember(self, event: ev.Event) -> None:
+        if isinstance(event, ev.ReplicaReady):
+            self._was_ready = True
+
+    def _take_note_of(self, generation: Generation) -> None:
+        self._logging.hide(generation)
+        self._watch.watch(generation.watched)
+
+    async def _file_changed(self) -> None:
+        await self.reload_because("file changed")
+
+    def _reload_soon(self, reason: str) -> None:
+        task = asyncio.get_running_loop().create_task(self.reload_because(reason))
+        self._background = task  # kept, so that it is not collected while it runs
+
+    async def reload_because(self, reason: str, *, wait: bool = False, again: bool = False) -> ReloadOutcome:
+        return await self._reloader.reload(reason=reason, wait=wait, again=again)
+
+    def _make_replica(
+        self, number: int, slot: int, generation: Generation, config_path: Path, post: Callable[[Message], None]
+    ) -> Replica:
+        settings = self._settings
+        socket_path = self._runtime / f"r{number}.sock"
+        spec = launch_spec(
+            replica=number,
+            slot=slot,
+            config_path=config_path,
+            environment=generation.environment,
+            directory=generation.directory,
+            socket_path=socket_path,
+            stub_url=self._stub.url,
+            debug=settings.logs.litellm_debug,
+        )
+        return Replica(
+            spec,
+            environment=generation.environment,
+            launcher=self._launcher,
+            probe=LivenessProbe(socket_path, timeout=settings.health.timeout),
+            warm_up=self._wait_warm,
+            take_line=lambda from_spec, line: self._take_line(from_spec, generation.digest, line),
+            post=post,
+            times=ReplicaTimes(
+                probe_interval=settings.health.interval,
+                drain_timeout=settings.replicas.drain_timeout,
+                stop_timeout=settings.replicas.stop_timeout,
+            ),
+        )
+
+    async def _wait_warm(self, replica: int) -> str | None:
+        return await self._stub.wait_warm(replica, self._settings.replicas.warm_up_timeout)
+
+    def _take_line(self, spec: LaunchSpec, generation: str, line: str) -> None:
+        self._logging.logbook.take(slot=spec.slot, replica=spec.replica, generation=generation, text=line)
+
+    # Operations.
+
+    def status(self) -> Status:
+        pool, settings = self._pool, self._settings
+        wanted, refusal = pool.wanted, self._reloader.refusal
+        return Status(
+            daemon=DaemonStatus(
+                pid=os.getpid(),
+                version=_version("litesup"),
+                litellm_version=_version("litellm"),
+                condition=self._condition(),
+                started_at=self._started_at,
+                uptime_seconds=time.time() - self._started_at,
+                runtime_dir=str(self._runtime),
+                config=str(settings.config.absolute()),
+                launcher=self._launcher.name,
+                launcher_note=_note_of(self._launcher),
+            ),
+            generation=GenerationStatus(
+                wanted="" if wanted is None else wanted.digest,
+                last_good=pool.last_good,
+                failed=tuple(f"{digest}: {reason}" for digest, reason in pool.failed.items()),
+                rolling=pool.rolling,
+                reason=pool.wanted_reason,
+                since=pool.wanted_at,
+                refused_at=None if refusal is None else refusal.at,
+                refused=() if refusal is None else refusal.problems,
+            ),
+            wanted_replicas=pool.count,
+            ready_replicas=pool.ready,
+            replicas=replica_statuses(pool, self._rotation),
+            balancer=self._balancer.snapshot(),
+        )
+
+    def _condition(self) -> Condition:
+        return condition(
+            stopping=self._stop.asked.is_set(),
+            ready=self._pool.ready,
+            wanted=self._pool.count,
+            rolling=self._pool.rolling,
+            was_ready=self._was_ready,
+        )
+
+    async def reload(self, *, wait: bool) -> ReloadOutcome:
+        return await self.reload_because("reload", wait=wait, again=True)
+
+    async def restart(self, slots: tuple[int, ...]) -> tuple[int, ...]:
+        return await self._pool.replace(slots)
+
+    async def scale(self, count: int) -> None:
+        if count < 1:
+            raise LitesupError("at least one replica is needed; to end them all: litesup stop")
+        self._pool.scale(count)
+
+    async def drain(self, slot: int) -> None:
+        await self._pool.drain(slot)
+
+    async def stop(self) -> None:
+        self._stop.ask("litesup stop")
+
+    def log_lines(self, slots: tuple[int, ...], *, follow: bool) -> AsyncIterator[LogLine]:
+        return self._logging.logbook.lines(slots, follow=follow)
+
+
+def _fleet_rules(settings: Settings) -> FleetRules:
+    restart = settings.restart
+    return FleetRules(
+        Rules(
+            settle=settings.rollout.settle,
+            start_timeout=settings.replicas.start_timeout,
+            restart=RestartRules(
+                initial=restart.initial,
+                maximum=restart.maximum,
+                maximum_when_short=restart.maximum_when_short,
+                early=restart.early,
+            ),
+        ),
+        kill_after=settings.health.kill_after,
+    )
+
+
+def _note_of(launcher: Launcher) -> str:
+    note = getattr(launcher, "note", "")
+    return note if isinstance(note, str) else ""
+
+
+@functools.cache
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
