@@ -19,12 +19,12 @@ from supervisor.errors import Finding
 class Generation:
     """A rendered LiteLLM configuration and the environment that it needs.
 
-    `digest` covers `text` and `environment`; `config_text` holds references, never a secret that came from a variable.
-    `environment` is a replica's whole environment less what differs from one replica to the next.
+    `digest` covers `config_text` and `environment`. `config_text` holds references instead of what variables hold,
+    except in the elements of lists, which LiteLLM does not resolve. `environment` is a replica's whole environment less what differs from one replica to the next.
     """
 
     digest: str  # 12 hexadecimal digits, keyed so that it tells nothing about a secret
-    config_text: str
+    config_text: str = dataclasses.field(repr=False)  # may hold a secret that the operator typed, or wrote into a list
     environment: Mapping[str, str] = dataclasses.field(repr=False)
     master_key: SecretStr
     source: Path  # the operator's file, absolute

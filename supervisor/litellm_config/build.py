@@ -1,0 +1,172 @@
+"""From the operator's file to a `Generation`: the order of the steps, and all the reading.
+
+Every step works on with what it has, so that one run names all problems. Only when there is none is a master key
+made. Secrets are in the environment and nowhere else; what leaves here as an error or a note never quotes a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from supervisor.errors import ConfigurationRefused, Finding, Severity
+from supervisor.litellm_config import azure, env_file, environment, include, master_key, modules, section
+from supervisor.litellm_config.document import MapNode, Scalar, finding_at
+from supervisor.litellm_config.excerpt import with_excerpt
+from supervisor.litellm_config.expand import expand, resolved
+from supervisor.litellm_config.generation import Generation
+from supervisor.litellm_config.include import absolute
+from supervisor.litellm_config.lint import Subject, lint
+from supervisor.litellm_config.references import OS_ENVIRON
+from supervisor.litellm_config.render import digest, fingerprint, render
+from supervisor.litellm_config.vault import vault_of
+
+ENV_FILE = ".env"
+
+
+def build_generation(source: Path, environ: Mapping[str, str], state_dir: Path | None) -> Generation:
+    """The generation that `source` describes in this environment.
+
+    Reads the file, its includes, `.env` beside it, and the modules that it names. Where no master key is set, the one
+    kept in `state_dir` is used, or made; without a `state_dir` a placeholder takes its place, which is for looking
+    only. Raises ConfigurationRefused with every problem at once.
+    """
+    draft = _draft(source, environ)
+    if draft.errors or draft.root is None:
+        raise ConfigurationRefused(draft.shown())
+    try:
+        return _finish(draft, draft.root, _key(draft, state_dir))
+    except ConfigurationRefused as refused:
+        raise ConfigurationRefused((*draft.shown(), *refused.findings)) from None
+
+
+def examine(source: Path, environ: Mapping[str, str]) -> tuple[Generation | None, tuple[Finding, ...]]:
+    """What `build_generation` would make of it, and every finding, notes included. Makes and stores no key."""
+    draft = _draft(source, environ)
+    if draft.errors or draft.root is None:
+        return None, draft.shown()
+    try:
+        return _finish(draft, draft.root, _key(draft, None)), draft.shown()
+    except ConfigurationRefused as refused:
+        return None, (*draft.shown(), *refused.findings)
+
+
+@dataclass(slots=True)
+class _Draft:
+    source: Path
+    root: MapNode | None = None
+    environ: dict[str, str] = field(default_factory=dict, repr=False)  # what references see
+    additions: dict[str, str] = field(default_factory=dict, repr=False)
+    generated: dict[str, str] = field(default_factory=dict, repr=False)
+    key: str | None = field(default=None, repr=False)
+    findings: list[Finding] = field(default_factory=list)
+    sources: dict[Path, str] = field(default_factory=dict, repr=False)
+    watched: list[Path] = field(default_factory=list)
+
+    @property
+    def errors(self) -> bool:
+        return any(finding.severity is Severity.ERROR for finding in self.findings)
+
+    def shown(self) -> tuple[Finding, ...]:
+        """Errors first, then in the order of the file; each error with its line."""
+        order = list(Severity)[::-1]
+        found = sorted(
+            dict.fromkeys(self.findings), key=lambda one: (order.index(one.severity), str(one.file), one.line or 0)
+        )
+        return tuple(with_excerpt(finding, self.sources) for finding in found)
+
+
+def _draft(source: Path, environ: Mapping[str, str]) -> _Draft:
+    draft = _Draft(absolute(source))
+    dotenv = draft.source.parent / ENV_FILE
+    added, findings = env_file.read(dotenv, environ)
+    draft.findings += findings
+    loaded = include.load(draft.source)
+    draft.findings += loaded.findings
+    draft.sources = loaded.sources
+    draft.watched = [*loaded.watched, dotenv]
+    if loaded.root is None:
+        return draft
+
+    vault = vault_of(loaded.root)
+    outside = {**added, **environ}
+    moved = section.move_out(loaded.root, outside, vault)
+    draft.additions = {**outside, **moved.variables}
+    draft.environ = dict(draft.additions)
+    expanded = expand(moved.root, draft.environ, vault)
+    visible = {**draft.environ, **expanded.generated}
+    adapted = azure.adapt(expanded.root, visible)
+    draft.generated = {**expanded.generated, **adapted.generated}
+    visible |= adapted.generated
+    draft.findings += [*moved.findings, *expanded.findings, *adapted.findings]
+    draft.findings += lint(Subject(adapted.root, visible))
+    draft.root = _with_own_key(draft, adapted.root, visible)
+    draft.watched += modules.named_modules(adapted.root, draft.source.parent)
+    return draft
+
+
+def _with_own_key(draft: _Draft, root: MapNode, environ: Mapping[str, str]) -> MapNode:
+    """Notes the operator's master key, and lets the document name the variable that a replica will find it in."""
+    general = root.get("general_settings")
+    node = general.get("master_key") if isinstance(general, MapNode) else None
+    if not isinstance(general, MapNode) or not isinstance(node, Scalar) or node.value is None:
+        _note_environments_key(draft, environ)
+        return root
+    value = resolved(node, environ)
+    if isinstance(value, str):
+        draft.key = value
+    elif value is None and not draft.errors:
+        message = "The master key is known to LiteLLM's key management only, and the balancer needs it too."
+        draft.findings.append(
+            finding_at(
+                node,
+                Severity.ERROR,
+                "master-key-in-vault",
+                message,
+                hint="Set that variable in the environment of litesup as well.",
+                path=("general_settings", "master_key"),
+            )
+        )
+    reference = Scalar(OS_ENVIRON + environment.MASTER_KEY, node.place, plain=False)
+    return root.with_value("general_settings", general.with_value("master_key", reference))
+
+
+def _note_environments_key(draft: _Draft, environ: Mapping[str, str]) -> None:
+    draft.key = environ.get(environment.MASTER_KEY)
+    objection = master_key.objection_to(draft.key) if draft.key is not None else None
+    if objection is not None:
+        message = f"{environment.MASTER_KEY}: {objection.message}"
+        draft.findings.append(Finding(objection.severity, objection.code, message, objection.hint))
+
+
+def _key(draft: _Draft, state_dir: Path | None) -> SecretStr:
+    if draft.key is not None:
+        return SecretStr(draft.key)
+    return master_key.PLACEHOLDER if state_dir is None else master_key.kept_or_made(state_dir)
+
+
+def _finish(draft: _Draft, root: MapNode, key: SecretStr) -> Generation:
+    secret = key.get_secret_value()
+    prints: dict[str, str] = {}
+    for file in modules.named_modules(root, draft.source.parent):
+        try:
+            prints[file.relative_to(draft.source.parent).as_posix()] = fingerprint(secret, file.read_bytes())
+        except OSError as error:
+            message = f"{file} cannot be read: {error.strerror}."
+            finding = Finding(Severity.ERROR, "module-unreadable", message, "Make it readable.", file=file)
+            raise ConfigurationRefused([finding]) from None
+    adaptations = tuple(finding for finding in draft.shown() if finding.severity is not Severity.ERROR)
+    text = render(root, adaptations, prints)
+    full = environment.compose({}, draft.additions, draft.generated, secret)
+    return Generation(
+        digest=digest(secret, text, full),
+        config_text=text,
+        environment=full,
+        master_key=key,
+        source=draft.source,
+        watched=tuple(dict.fromkeys(draft.watched)),
+        adaptations=adaptations,
+    )
