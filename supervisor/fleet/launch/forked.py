@@ -15,6 +15,7 @@ from pathlib import Path
 from supervisor.errors import LaunchFailed
 from supervisor.events import Events, ForkServerLost, ForkServerStarted
 from supervisor.fleet.launch.child import Child
+from supervisor.fleet.launch.command import shared_environment
 from supervisor.fleet.launch.forkserver import ForkServer, ForkServerGone
 from supervisor.fleet.launch.orphans import Orphans
 from supervisor.fleet.launch.output import Output
@@ -55,17 +56,16 @@ class ForkedLauncher:
 
     async def prepare(self, environment: Mapping[str, str]) -> None:
         async with self._changing:
-            if dict(environment) != self._environment or not self._usable():
-                await self._replace(dict(environment))
+            await self._server_for(environment)
 
     async def launch(self, spec: LaunchSpec) -> Process:
         """Raises ForkServerUnusable, a LaunchFailed, when plain launching is what remains."""
         async with self._changing:
             try:
-                return await self._fork(await self._running_server(spec), spec)
+                return await self._fork(await self._server_for(spec.environment), spec)
             except ForkServerGone as gone:
                 await self._give_up(gone)
-                return await self._fork(await self._running_server(spec), spec)
+                return await self._fork(await self._server_for(spec.environment), spec)
 
     async def close(self) -> None:
         self._closed = True
@@ -79,9 +79,11 @@ class ForkedLauncher:
                 await server.close()
         self._orphans.stop()
 
-    async def _running_server(self, spec: LaunchSpec) -> ForkServer:
-        if self._server is None or not self._server.child.running:
-            await self._replace(dict(spec.environment) if self._environment is None else self._environment)
+    async def _server_for(self, environment: Mapping[str, str]) -> ForkServer:
+        """For this environment, less what is one replica's own: LiteLLM reads variables while it is imported."""
+        wanted = shared_environment(environment)
+        if wanted != self._environment or self._server is None or not self._server.child.running:
+            await self._replace(wanted)
         if self._server is None:
             raise LaunchFailed("the fork server ended as soon as it was ready")
         return self._server
@@ -91,9 +93,6 @@ class ForkedLauncher:
         if server is not None:
             self._events.publish(ForkServerLost(reason=str(reason)))
             await server.close()
-
-    def _usable(self) -> bool:
-        return self._server is not None and self._server.child.running
 
     async def _replace(self, environment: dict[str, str]) -> None:
         """Starts a new fork server, and only then ends the old one: a failed start changes nothing."""
@@ -115,9 +114,9 @@ class ForkedLauncher:
     async def _restart(self) -> None:
         """Once, ahead of need; if that fails, the next launch tries again and tells."""
         async with self._changing:
-            if not self._usable() and self._environment is not None:
+            if self._environment is not None:
                 with contextlib.suppress(LaunchFailed):
-                    await self._replace(self._environment)
+                    await self._server_for(self._environment)
 
     async def _fork(self, server: ForkServer, spec: LaunchSpec) -> Process:
         order = {

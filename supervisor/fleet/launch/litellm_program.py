@@ -5,15 +5,24 @@ Executed by path, never imported by the daemon. See `replica_main` for what a pr
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
 import os
+import re
 import signal
-import socket
 import sys
 import uuid
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
+
+HERE = Path(__file__).resolve().parent
+MODULES_FILE = "LITESUP_MODULES_FILE"  # where a replica writes, when it leaves, what it imported after `load`
+
+_loaded: frozenset[str] = frozenset()
 
 
 def load() -> None:
@@ -23,8 +32,39 @@ def load() -> None:
     import litellm.proxy.proxy_server
     import uvicorn  # noqa: F401
 
-    litellm.token_counter(model="gpt-4o", text="The tokenizer is loaded by its first use.")
+    for name in modules_to_preload(importlib.metadata.version("litellm")):
+        with contextlib.suppress(Exception):  # another version has other modules; a replica imports what it needs
+            importlib.import_module(name)
+    _fill_caches()
     _reserve_for_forking()
+    global _loaded  # noqa: PLW0603
+    _loaded = frozenset(sys.modules)
+
+
+def _fill_caches() -> None:
+    """What the first request would look up and keep: the tokenizer, and which guardrails understand which API."""
+    import litellm
+    import litellm.llms
+
+    with contextlib.suppress(Exception):
+        litellm.token_counter(model="gpt-4o", text="The tokenizer is loaded by its first use.")
+    with contextlib.suppress(Exception):
+        litellm.llms.load_guardrail_translation_mappings()
+
+
+def modules_to_preload(version: str) -> list[str]:
+    """What a served replica of this LiteLLM imports lazily; the nearest version's list when it has none of its own."""
+    lists = {_numbers(path.stem): path for path in (HERE / "preload").glob("*.txt")}
+    if not lists:
+        return []
+    wanted = _numbers(version)
+    older = [known for known in lists if known <= wanted]
+    nearest = lists[max(older) if older else min(lists)]
+    return [line for line in nearest.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
 def _reserve_for_forking() -> None:
@@ -40,12 +80,14 @@ def serve(arguments: list[str], socket_path: str) -> None:
     from litellm.proxy import proxy_cli
 
     _own_identifiers()
+    _install_warm_up()
+    if path := os.environ.pop(MODULES_FILE, None):
+        atexit.register(_write_modules, Path(path))
     uvicorn_run = uvicorn.run
 
     def run_on_socket(app: Any, **options: Any) -> None:
         options.pop("host", None)
         options.pop("port", None)
-        _leave_private_socket(socket_path)
         signal.signal(signal.SIGTERM, _leave)
         uvicorn_run(app, uds=socket_path, **options)
 
@@ -63,15 +105,24 @@ def _own_identifiers() -> None:
     proxy_server.proxy_logging_obj.db_spend_update_writer.pod_lock_manager.pod_id = str(uuid.uuid4())
 
 
-def _leave_private_socket(path: str) -> None:
-    """Leaves a socket file of mode 0600 that nobody listens on: uvicorn takes its mode for the one that it makes."""
-    Path(path).unlink(missing_ok=True)
-    before = os.umask(0o177)
-    try:
-        with socket.socket(socket.AF_UNIX) as stale:
-            stale.bind(path)
-    finally:
-        os.umask(before)
+def _install_warm_up() -> None:
+    """Makes LiteLLM find the hook that `command` names, wherever litesup itself is installed."""
+    spec = importlib.util.spec_from_file_location("litesup_warmup", HERE / "warmup.py")
+    if spec is None or spec.loader is None:
+        raise ImportError("warmup.py is missing beside litellm_program.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules["litesup_warmup"] = module
+
+
+def _write_modules(path: Path) -> None:
+    """The modules of site-packages that were imported after `load`, in the order of their import."""
+    lines = [
+        name
+        for name, module in list(sys.modules.items())
+        if name not in _loaded and "site-packages" in (getattr(module, "__file__", None) or "")
+    ]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from supervisor.events import Events, LauncherFellBack
+from supervisor.fleet.launch.command import shared_environment
 from supervisor.fleet.launch.forked import ForkedLauncher
 from supervisor.fleet.launch.forkserver import ForkServerUnusable
 from supervisor.fleet.launch.plain import LITELLM, PlainLauncher
@@ -35,7 +36,7 @@ class AutoLauncher:
         self._plain = plain
         self._events = events
         self._note = ""
-        self._given_up: dict[str, str] | None = None  # the environment with which forking failed
+        self._given_up: dict[str, str] | None = None  # the environment with which forking failed, if it did
         self._environment: dict[str, str] = {}
 
     @property
@@ -52,7 +53,7 @@ class AutoLauncher:
         return self._forked if self._given_up is None else self._plain
 
     async def prepare(self, environment: Mapping[str, str]) -> None:
-        self._environment = dict(environment)
+        self._environment = shared_environment(environment)
         if self._given_up == self._environment:
             return
         try:

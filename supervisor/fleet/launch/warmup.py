@@ -1,0 +1,218 @@
+"""Inside a replica, before its configuration is loaded: one plain and one streamed request that nobody sees.
+
+Executed by path, never imported by the daemon. It runs as a LiteLLM start-up hook, in the loop that will serve: there
+are no models, callbacks, guardrails, keys or database yet. The requests go through LiteLLM's own application with a
+router that knows the stub only; afterwards every module is as it was before. A warm-up that fails is reported, and
+keeps no replica from starting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+_URL = "LITESUP_WARM_UP_URL"
+_MODEL = "litesup-warm-up"
+_DEADLINE = 8.0  # seconds for all of it
+_REPORT_DEADLINE = 2.0
+_WATCHED = ("litellm", "litellm.proxy.proxy_server", "litellm.router", "litellm.utils", "litellm.main")
+_NO_PROXY = ("NO_PROXY", "no_proxy")
+
+
+async def warm_up() -> None:
+    """The hook. Never raises, but for being cancelled."""
+    url = os.environ.pop(_URL, None)
+    if url is None:
+        return
+    incomplete: str | None = None
+    try:
+        async with asyncio.timeout(_DEADLINE):
+            await _requests(url)
+    except TimeoutError:
+        incomplete = f"not done within {_DEADLINE:g} s"
+    except Exception as error:
+        incomplete = f"{type(error).__name__}: {error}"
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_REPORT_DEADLINE):
+            await _report(url, incomplete)
+
+
+async def _requests(url: str) -> None:
+    from litellm import Router
+    from litellm.proxy import proxy_server
+
+    with _quiet(), _direct(), _restored():
+        deployment = {"model": "openai/warm-up", "api_base": f"{url}/v1", "api_key": "warm-up", "max_retries": 0}
+        router = Router(model_list=[{"model_name": _MODEL, "litellm_params": deployment}], num_retries=0)
+        proxy_server.llm_router = router
+        proxy_server.master_key = key = f"sk-{secrets.token_hex(16)}"
+        try:
+            for streamed in (False, True):
+                await _ask(proxy_server.app, key, streamed=streamed)
+            await _settled()
+        finally:
+            router.discard()
+            proxy_server.user_api_key_cache.in_memory_cache.flush_cache()
+            await _forget_clients()
+
+
+async def _ask(app: Any, key: str, *, streamed: bool) -> None:
+    """One request through the application, as the server would hand it over. Raises RuntimeError for a bad answer."""
+    asked = {"model": _MODEL, "stream": streamed, "messages": [{"role": "user", "content": "warm up"}]}
+    body = json.dumps(asked).encode()
+    headers = {
+        "host": "warm-up",
+        "authorization": f"Bearer {key}",
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+    }
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/chat/completions",
+        "raw_path": b"/chat/completions",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "client": ("127.0.0.1", 0),
+        "server": ("127.0.0.1", 0),
+        "state": {},
+    }
+    answer = bytearray()
+    status = 0
+    sent = False
+    over = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        nonlocal sent
+        if not sent:
+            sent = True
+            return {"type": "http.request", "body": body, "more_body": False}
+        await over.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        elif message["type"] == "http.response.body":
+            answer.extend(message.get("body", b""))
+            if not message.get("more_body"):
+                over.set()
+
+    await app(scope, receive, send)
+    if status != 200 or (streamed and b"[DONE]" not in answer):
+        kind = "streamed" if streamed else "plain"
+        raise RuntimeError(f"the {kind} call was answered {status}: {bytes(answer[:200])!r}")
+
+
+async def _settled() -> None:
+    """Waits until what LiteLLM does after a response (its logging) is done, for it must not see the real callbacks."""
+    from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
+
+    for _ in range(3):
+        await asyncio.sleep(0)
+        await GLOBAL_LOGGING_WORKER.flush()
+
+
+async def _forget_clients() -> None:
+    """Closes the connections to the stub, and forgets the clients that hold them."""
+    import litellm
+
+    cache = litellm.in_memory_llm_clients_cache
+    clients = list(cache.cache_dict.values())
+    cache.flush_cache()
+    for client in clients:
+        close = getattr(client, "close", None) or getattr(client, "aclose", None)
+        if close is not None:
+            with contextlib.suppress(Exception):
+                closing = close()
+                if asyncio.iscoroutine(closing):
+                    await closing
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextlib.contextmanager
+def _direct() -> Iterator[None]:
+    """The way to the stub never leads through a proxy."""
+    before = {name: os.environ.get(name) for name in _NO_PROXY}
+    os.environ.update(dict.fromkeys(_NO_PROXY, "*"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _restored() -> Iterator[None]:
+    """Puts the globals of LiteLLM's modules back, and the contents of those that are lists, dicts and sets."""
+    modules = [module for name in _WATCHED if (module := sys.modules.get(name)) is not None]
+    before = [(module, _contents(module)) for module in modules]
+    try:
+        yield
+    finally:
+        for module, contents in before:
+            _put_back(module, contents)
+
+
+def _contents(module: ModuleType) -> dict[str, tuple[Any, Any]]:
+    kept = {}
+    for name, value in vars(module).items():
+        if not name.startswith("__"):
+            kept[name] = (value, value.copy() if type(value) in {list, dict, set} else None)
+    return kept
+
+
+def _put_back(module: ModuleType, contents: dict[str, tuple[Any, Any]]) -> None:
+    for name, (value, copy) in contents.items():
+        if vars(module).get(name) is not value:
+            setattr(module, name, value)
+        if copy is None or value == copy:
+            continue
+        value.clear()
+        if isinstance(value, list):
+            value.extend(copy)
+        else:
+            value.update(copy)
+
+
+async def _report(url: str, incomplete: str | None) -> None:
+    """Over a connection of its own: no client of LiteLLM's, no proxy."""
+    target = urlsplit(url)
+    body = json.dumps({"incomplete": incomplete}).encode()
+    head = (
+        f"POST {target.path}/report HTTP/1.1\r\nhost: {target.netloc}\r\nconnection: close\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection(target.hostname, target.port)
+    try:
+        writer.write(head.encode() + body)
+        await writer.drain()
+        await reader.read()
+    finally:
+        writer.close()
