@@ -69,7 +69,7 @@ def _remarks(status: Status, now: float) -> Iterable[str]:
         for problem in generation.refused:
             yield "  " + problem.replace("\n", "\n    ")
     for failed in generation.failed:
-        yield f"generation {failed} failed and is not tried again before: litesup reload"
+        yield f"failed, and not tried again before litesup reload: generation {failed}"
 
 
 def _replica_table(replicas: Sequence[ReplicaStatus], now: float) -> RenderableType:

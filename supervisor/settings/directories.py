@@ -56,8 +56,8 @@ def _first(value: str | None) -> Path | None:
     return Path(head) if head else None
 
 
-def prepare_directory(path: Path, *, sockets: bool = True) -> None:
-    """Makes the directory if it is missing, and private (0700) in any case.
+def prepare_directory(path: Path, *, sockets: bool = True) -> Path:
+    """Makes the directory if it is missing, and private (0700) in any case; returns it.
 
     Raises LitesupError when it belongs to another user, is no directory, cannot be made, or, with `sockets`, is too
     long for the sockets that it is to hold.
@@ -81,3 +81,4 @@ def prepare_directory(path: Path, *, sockets: bool = True) -> None:
             path.chmod(0o700)
     except OSError as error:
         raise LitesupError(f"cannot use {path} as a directory: {error.strerror or error}") from None
+    return path

@@ -1,0 +1,155 @@
+"""What Prometheus may know about the pool: counted from events, and read from the status when it asks.
+
+Label sets are bounded, whatever clients send: methods, statuses and routes outside a known set share one value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from supervisor import events
+from supervisor.status import Status
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+OTHER = "other"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+STATUSES = frozenset({0, *HTTPStatus})
+MOST_ROUTES = 64
+MOST_SLOTS = 256
+STATES = ("starting", "warming", "ready", "suspect", "draining", "stopping", "exited")
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+"""Seconds: from the balancer's own answers to long completions."""
+
+
+class Metrics:
+    """The registry of one daemon. `count` is a listener of its events."""
+
+    def __init__(self, status: Callable[[], Status], *, dropped_lines: Callable[[], int]) -> None:
+        registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        registry.register(_FromStatus(status, dropped_lines))
+        self._routes: set[str] = set()
+        self._requests = Counter(
+            "litesup_requests",
+            "Requests that the balancer has finished.",
+            ["route", "method", "status", "outcome"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "litesup_request_duration_seconds",
+            "From a request's head to the last byte of its response.",
+            ["route"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._retries = Counter("litesup_request_retries", "Attempts beyond a request's first.", registry=registry)
+        self._restarts = Counter(
+            "litesup_replica_restarts",
+            "Replicas that ended without having been asked to, or did not start; each is replaced.",
+            ["slot", "reason"],
+            registry=registry,
+        )
+        self._reloads = Counter(
+            "litesup_reloads",
+            "Changes of the configuration, by how they ended: completed, failed, refused.",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("completed", "failed", "refused"):
+            self._reloads.labels(result)  # so that a rate can be taken from the first one on
+
+    def count(self, event: events.Event) -> None:
+        match event:
+            case events.RequestFinished():
+                route = self._route(event.route)
+                self._requests.labels(
+                    route, method_label(event.method), status_label(event.status), event.outcome
+                ).inc()
+                self._seconds.labels(route).observe(event.seconds)
+                if event.attempts > 1:
+                    self._retries.inc(event.attempts - 1)
+            case events.ReplicaExited(expected=False):
+                self._restarts.labels(slot_label(event.slot), event.status).inc()
+            case events.ReplicaLaunchFailed():
+                self._restarts.labels(slot_label(event.slot), "launch failed").inc()
+            case events.RolloutCompleted():
+                self._reloads.labels("completed").inc()
+            case events.RolloutFailed():
+                self._reloads.labels("failed").inc()
+            case events.ConfigurationChangeRefused():
+                self._reloads.labels("refused").inc()
+
+    def text(self) -> bytes:
+        """Prometheus's text format; see CONTENT_TYPE."""
+        return generate_latest(self._registry)
+
+    def _route(self, name: str) -> str:
+        if name not in self._routes:
+            if len(self._routes) >= MOST_ROUTES:
+                return OTHER
+            self._routes.add(name)
+        return name
+
+
+class _FromStatus(Collector):
+    """What is so at the moment of asking."""
+
+    def __init__(self, status: Callable[[], Status], dropped_lines: Callable[[], int]) -> None:
+        self._status = status
+        self._dropped_lines = dropped_lines
+
+    def describe(self) -> list[Metric]:
+        return []  # asked for at registration, when there is no status yet
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status()
+        balancer = status.balancer
+        yield GaugeMetricFamily(
+            "litesup_requests_in_flight", "Requests that replicas work on.", value=balancer.in_flight
+        )
+        yield GaugeMetricFamily("litesup_requests_waiting", "Requests in line for a replica.", value=balancer.waiting)
+        yield GaugeMetricFamily(
+            "litesup_replicas_wanted", "How many replicas are wanted.", value=status.wanted_replicas
+        )
+        states = GaugeMetricFamily("litesup_replicas", "Replicas by state.", labels=["state"])
+        for state in STATES:
+            states.add_metric([state], sum(1 for replica in status.replicas if replica.state == state))
+        yield states
+        generation = GaugeMetricFamily(
+            "litesup_generation_info", "The wanted generation, in a label.", labels=["generation"]
+        )
+        generation.add_metric([status.generation.wanted], 1)
+        yield generation
+        yield GaugeMetricFamily(
+            "litesup_configuration_refused",
+            "1 while the configuration on disk is refused and an older one serves.",
+            value=int(status.generation.refused_at is not None),
+        )
+        info = GaugeMetricFamily("litesup_info", "Versions, in labels.", labels=["version", "litellm_version"])
+        info.add_metric([status.daemon.version, status.daemon.litellm_version], 1)
+        yield info
+        yield CounterMetricFamily(
+            "litesup_log_lines_dropped",
+            "Log lines dropped because whoever reads the log was too slow.",
+            value=self._dropped_lines(),
+        )
+
+
+def method_label(method: str) -> str:
+    return method if method in METHODS else OTHER
+
+
+def status_label(status: int) -> str:
+    """The status itself where it is a known one, else its class; 0 is a client that left first."""
+    return str(int(status)) if status in STATUSES else f"{status // 100}xx"
+
+
+def slot_label(slot: int) -> str:
+    return str(slot) if slot < MOST_SLOTS else OTHER

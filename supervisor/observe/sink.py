@@ -1,0 +1,105 @@
+"""Where log lines go: a bounded line in front of a file descriptor that may be slow, and a thread that writes.
+
+The event loop never waits for a terminal, a pipe or a disk. When the reader cannot keep up the oldest lines are
+dropped and counted, and the next line that gets through says how many.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+BATCH_BYTES = 64 * 1024
+
+
+class Sink:
+    """Writes lines to `descriptor` in the order given. `notice` makes the line that reports dropped ones."""
+
+    def __init__(self, descriptor: int, *, limit: int, notice: Callable[[int], str]) -> None:
+        self._descriptor = descriptor
+        self._limit = limit
+        self._notice = notice
+        self._lines: deque[str] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._broken = False
+        self._untold = 0
+        self._dropped = 0
+        self._writing = False
+        self._thread = threading.Thread(target=self._run, name="litesup-logs", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Lines dropped since the start."""
+        return self._dropped
+
+    def write(self, line: str) -> None:
+        """Takes one line without its newline; never blocks, never raises."""
+        with self._changed:
+            if len(self._lines) >= self._limit or self._broken:
+                if self._lines:
+                    self._lines.popleft()
+                self._dropped += 1
+                self._untold += 1
+            if not self._broken:
+                self._lines.append(line)
+                self._changed.notify()
+
+    def flush(self, timeout: float) -> bool:
+        """Waits until everything is written, at most `timeout` seconds; returns whether it was."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while (self._lines or self._writing) and not self._broken:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+        return not self._broken
+
+    def close(self, timeout: float) -> None:
+        """Writes what is left, at most for `timeout` seconds, and ends the thread where that can be done."""
+        self.flush(timeout)
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(0.2)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._lines and not self._closing:
+                    self._changed.wait()
+                if not self._lines:
+                    return
+                batch, size = [], 0
+                if self._untold:
+                    batch.append(self._notice(self._untold))
+                    self._untold = 0
+                while self._lines and size < BATCH_BYTES:
+                    batch.append(self._lines.popleft())
+                    size += len(batch[-1])
+                self._writing = True
+            written = self._put(("\n".join(batch) + "\n").encode("utf-8", "replace"))
+            with self._changed:
+                self._writing = False
+                if not written:
+                    self._broken = True
+                    self._dropped += len(batch) + len(self._lines)
+                    self._lines.clear()
+                self._changed.notify_all()
+
+    def _put(self, data: bytes) -> bool:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:  # a terminal that another program made non-blocking
+                select.select([], [self._descriptor], [], 1.0)
+            except OSError:
+                return False  # the reader is gone for good
+        return True
