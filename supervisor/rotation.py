@@ -7,6 +7,7 @@ one event loop and no method awaits between reading and acting, except `lease` a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ class Upstream:
     generation: str
     socket_path: Path
     credential: SecretStr
+    key_header: str = "Authorization"  # where this replica looks for a key (general_settings.litellm_key_header_name)
     suspect: bool = False
     leaving: bool = False
     in_flight: int = 0
@@ -37,12 +39,19 @@ class Upstream:
     idle: asyncio.Event = dataclasses.field(default_factory=asyncio.Event, repr=False)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Waiter:
     """One request in line, and the replicas that it must not get."""
 
     future: asyncio.Future[Upstream]
     tried: frozenset[int]
+
+
+SECOND_CHANCE = 1.0
+"""Seconds after which a request that was refused by every replica present may get one of them again.
+
+By then a dead one is replaced; one that merely could not take a connection at that moment deserves another try.
+"""
 
 
 class Rotation:
@@ -59,6 +68,7 @@ class Rotation:
         self._line: deque[Waiter] = deque()
         self._cursor = 0
         self._left: list[Callable[[Upstream], None]] = []
+        self._key_headers: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"<Rotation: {len(self._upstreams)} upstreams, {self.in_flight} in flight, {self.waiting} waiting>"
@@ -79,6 +89,11 @@ class Rotation:
         """How many upstreams may be given a request."""
         return sum(1 for upstream in self._upstreams.values() if not upstream.leaving)
 
+    @property
+    def key_headers(self) -> frozenset[str]:
+        """Every header, in lower case, in which a replica has looked for a key so far."""
+        return self._key_headers
+
     def on_removed(self, listener: Callable[[Upstream], None]) -> None:
         """Calls `listener` with each upstream that is removed, so that pooled connections to it can be closed."""
         self._left.append(listener)
@@ -89,6 +104,7 @@ class Rotation:
         """Puts a ready replica into rotation; requests in line get it at once."""
         upstream.idle.set()
         self._upstreams[upstream.replica] = upstream
+        self._key_headers |= {upstream.key_header.lower()}
         self._serve_line()
 
     def set_suspect(self, replica: int, suspect: bool) -> None:
@@ -123,58 +139,73 @@ class Rotation:
 
     # The balancer's side.
 
-    async def lease(self, tried: frozenset[int] = frozenset()) -> Upstream:
+    async def lease(self, tried: frozenset[int] = frozenset(), *, timeout: float | None = None) -> Upstream:  # noqa: ASYNC109
         """An upstream for one request, in the order of asking; give it back with `release`.
 
-        `tried` are replicas that this request must not get again, unless no other is left to wait for.
-        Raises NobodyReady when the line is full or the wait in it is too long.
+        `tried` are replicas that this request must not get again, unless no other appears within SECOND_CHANCE.
+        `timeout` shortens the wait in line, for a request that has waited before. Raises NobodyReady when the line is
+        full or the wait in it is too long.
         """
-        if not self._line:
-            upstream = self._pick(tried)
-            if upstream is not None:
-                return self._taken(upstream)
+        # Whoever stands in line cannot be served by what is present, so nobody is overtaken here.
+        upstream = self._pick(tried)
+        if upstream is not None:
+            return self._taken(upstream)
+        limit = self._limits.timeout if timeout is None else min(timeout, self._limits.timeout)
         if len(self._line) >= self._limits.size:
             raise NobodyReady("no replica is ready and the queue is full", retry_after=retry_after(self._limits))
-        waiter = Waiter(asyncio.get_running_loop().create_future(), tried)
+        loop = asyncio.get_running_loop()
+        waiter = Waiter(loop.create_future(), tried)
         self._line.append(waiter)
+        second_chance = loop.call_later(SECOND_CHANCE, self._forgive, waiter) if tried else None
         try:
-            async with asyncio.timeout(self._limits.timeout):
+            async with asyncio.timeout(limit):
                 return await waiter.future
         except TimeoutError:
-            self._give_up(waiter)
+            upstream = self._left_line(waiter)
+            if upstream is not None:
+                return upstream
             raise NobodyReady(
                 f"no replica became ready within {self._limits.timeout:g} s", retry_after=retry_after(self._limits)
             ) from None
         except asyncio.CancelledError:
-            self._give_up(waiter)
+            upstream = self._left_line(waiter)
+            if upstream is not None:
+                self.release(upstream)
             raise
+        finally:
+            if second_chance is not None:
+                second_chance.cancel()
 
     def release(self, upstream: Upstream) -> None:
         """Ends one lease."""
         upstream.in_flight -= 1
         if upstream.in_flight == 0:
             upstream.idle.set()
+
+    def _forgive(self, waiter: Waiter) -> None:
+        waiter.tried = frozenset()
         self._serve_line()
 
-    def _give_up(self, waiter: Waiter) -> None:
+    def _left_line(self, waiter: Waiter) -> Upstream | None:
+        """What the waiter was given in the very turn in which it left, if anything."""
         if waiter.future.done() and not waiter.future.cancelled():
-            self.release(waiter.future.result())  # it was given one in the very turn in which it left
-        else:
-            waiter.future.cancel()
-            if waiter in self._line:
-                self._line.remove(waiter)
+            return waiter.future.result()
+        waiter.future.cancel()
+        with contextlib.suppress(ValueError):
+            self._line.remove(waiter)
+        return None
 
     def _serve_line(self) -> None:
-        while self._line:
-            waiter = self._line[0]
+        """Gives what is present to whoever may have it, in order; one that may not does not hold up those behind."""
+        if not self.available:
+            return
+        for waiter in tuple(self._line):
             if waiter.future.done():
-                self._line.popleft()
-                continue
+                continue  # cancelled in this very turn; it leaves the line by itself
             upstream = self._pick(waiter.tried)
-            if upstream is None:
-                return
-            self._line.popleft()
-            waiter.future.set_result(self._taken(upstream))
+            if upstream is not None:
+                self._line.remove(waiter)
+                waiter.future.set_result(self._taken(upstream))
 
     def _pick(self, tried: frozenset[int]) -> Upstream | None:
         present = [upstream for upstream in self._upstreams.values() if not upstream.leaving]

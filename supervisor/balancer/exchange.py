@@ -1,0 +1,334 @@
+"""One request, from its head to its last byte: the readable story.
+
+health paths → access → a replica → send → (not sent: the next replica) → relay. Owns the order of these steps and the
+one RequestFinished at their end; how each is done is its neighbours' business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from supervisor.balancer import replies, websocket
+from supervisor.balancer.headers import Credential, Framing, request_head, request_id_of, response_head
+from supervisor.balancer.pool import Pool
+from supervisor.balancer.relay import BadBody, ClientGone, ClientStream, RequestBody, client_framing, relay_response
+from supervisor.balancer.upstream import Connection, ResponseTimeout
+from supervisor.errors import NobodyReady, NotSent, ReplicaLost, UpstreamError
+from supervisor.events import Events, RequestFinished
+from supervisor.policy import access, retry
+from supervisor.policy.access import AccessRules, Asked, Verdict
+from supervisor.policy.routes import POOL_HEALTH_PATH, Kind, Route, classify
+from supervisor.rotation import Rotation, Upstream
+from supervisor.status import Status
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Counters:
+    """What the balancer counts itself; `failed` are those that a replica should have answered and did not."""
+
+    in_flight: int = 0
+    requests: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every exchange uses. Times are in seconds."""
+
+    rotation: Rotation
+    pool: Pool
+    rules: AccessRules
+    events: Events
+    health: Callable[[], Status]
+    counters: Counters
+    response_timeout: float
+    queue_timeout: float
+    stopping: asyncio.Event
+
+
+class Answered(web.StreamResponse):
+    """Tells aiohttp that the response has been written already, and whether the connection can serve another."""
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._keep_alive = keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        return None
+
+
+_KEPT = Answered(keep_alive=True)
+_CLOSING = Answered(keep_alive=False)
+
+
+class Exchange:
+    """One request. `run` once."""
+
+    def __init__(self, request: web.BaseRequest, surroundings: Surroundings) -> None:
+        self._request = request
+        self._around = surroundings
+        self._path, _, self._query = request.raw_path.partition("?")
+        self._websocket = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
+        self._route: Route = classify(request.method, self._path, websocket=self._websocket)
+        self._request_id = request_id_of(request.headers.get("X-Request-ID"))
+        self._http_1_0 = request.version < HttpVersion11
+        self._client = ClientStream(request)
+        self._status = 0
+        self._outcome = "client_gone"
+        self._slot: int | None = None
+        self._attempts = 0
+
+    async def run(self) -> web.StreamResponse:
+        """Answers, and says so once. Cancelled when the client leaves."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        counters = self._around.counters
+        counters.in_flight += 1
+        counters.requests += 1
+        try:
+            return await self._answer()
+        except ClientGone:
+            return _CLOSING
+        except asyncio.CancelledError:
+            if self._around.stopping.is_set():
+                self._outcome = "cut"
+            raise
+        except Exception:
+            _log.exception("a request could not be handled")
+            return await self._broken()
+        finally:
+            counters.in_flight -= 1
+            counters.failed += self._outcome in {"cut", "unavailable"}
+            self._around.events.publish(
+                RequestFinished(
+                    method=self._request.method,
+                    route=self._route.name,
+                    status=self._status,
+                    outcome=self._outcome,
+                    slot=self._slot,
+                    attempts=self._attempts,
+                    seconds=loop.time() - started,
+                    request_id=self._request_id,
+                )
+            )
+
+    async def _answer(self) -> web.StreamResponse:
+        refusal = self._malformed()
+        if refusal is not None:
+            return self._refuse(refusal)
+        asked = Asked(
+            peer=self._request.remote or "",
+            method=self._request.method,
+            route=self._route,
+            query=self._query,
+            headers=self._request.headers,
+            key_headers=self._around.rotation.key_headers,
+        )
+        kind = self._route.kind
+        if kind is Kind.HEALTH or (kind is Kind.POOL_HEALTH and not access.has_credential(asked)):
+            path = POOL_HEALTH_PATH if kind is Kind.POOL_HEALTH else self._path
+            return self._ours(replies.health(path, self._around.health(), self._request_id), "answered")
+        decision = access.decide(asked, self._around.rules)
+        if decision.refusal is not None:
+            return self._refuse(decision.refusal)
+        keyless = decision.verdict is Verdict.KEYLESS
+        try:
+            if self._websocket:
+                return await self._tunnel(decision.client, keyless=keyless)
+            return await self._through_replicas(decision.client, keyless=keyless)
+        except NobodyReady as nobody:
+            return self._ours(
+                replies.unavailable(str(nobody), self._request_id, retry_after=nobody.retry_after), "unavailable"
+            )
+        except BadBody:
+            return self._refuse(replies.BAD_BODY)
+
+    def _malformed(self) -> access.Refusal | None:
+        request = self._request
+        if request.method == hdrs.METH_CONNECT:
+            return replies.BAD_METHOD
+        if not self._path.startswith("/"):
+            return replies.BAD_TARGET
+        if request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
+            return replies.BAD_CODING
+        if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
+            return replies.BAD_EXPECTATION
+        return None
+
+    async def _through_replicas(self, client: str, *, keyless: bool) -> web.StreamResponse:
+        """Gives the request to one replica after the other, until one answers or policy says that it is enough."""
+        body = await self._body()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._around.queue_timeout
+        tried: frozenset[int] = frozenset()
+        lost = 0
+        while True:
+            upstream = await self._around.rotation.lease(tried, timeout=max(0.0, deadline - loop.time()))
+            self._attempts += 1
+            self._slot = upstream.slot
+            try:
+                return await self._through(upstream, body, client, keyless=keyless)
+            except UpstreamError as error:
+                failure = _failure(error)
+                inference = self._route.kind is Kind.INFERENCE and not self._creates(body)
+                attempts = retry.Attempts(inference=inference, body_held=body.held, lost_before=lost)
+                if self._client.begun:
+                    self._outcome = "cut"
+                    return _CLOSING
+                if body.failure is not None:
+                    raise body.failure from None
+                if not retry.another_replica(failure, attempts):
+                    return self._gave_no_answer(error, repeatable=inference)
+                lost += failure is retry.Failure.LOST
+                tried |= {upstream.replica}
+            finally:
+                self._around.rotation.release(upstream)
+
+    async def _through(
+        self, upstream: Upstream, body: RequestBody, client: str, *, keyless: bool
+    ) -> web.StreamResponse:
+        """One attempt with one replica. Raises UpstreamError."""
+        request = self._request
+        connection = await self._send(upstream, body, client, keyless=keyless)
+        pump: asyncio.Task[None] | None = None
+        try:
+            body.opening_sent()
+            if not body.complete:
+                # The replica may answer before it has read everything, so both directions run at once.
+                pump = asyncio.create_task(body.pump(connection))
+            response = await connection.head()
+            framing = client_framing(response, http_1_0=self._http_1_0)
+            keep_alive = request.keep_alive and framing is not Framing.CLOSE and not self._around.stopping.is_set()
+            head = response_head(
+                response.status,
+                response.reason,
+                response.headers,
+                framing=framing,
+                slot=upstream.slot,
+                request_id=self._request_id,
+                keep_alive=keep_alive,
+                http_1_0=self._http_1_0,
+            )
+            self._status = response.status
+            await relay_response(
+                connection, self._client, upstream, response, head, framing=framing, route=self._route.name
+            )
+            self._outcome = "answered"
+            if pump is not None and not pump.done():
+                connection.reusable = False  # it still expects the rest of this request
+            self._around.pool.give_back(upstream, connection)
+            return _KEPT if keep_alive else _CLOSING
+        except BaseException:
+            connection.abort()
+            raise
+        finally:
+            if pump is not None and not pump.done():
+                pump.cancel()
+                await asyncio.wait({pump})
+
+    async def _send(self, upstream: Upstream, body: RequestBody, client: str, *, keyless: bool) -> Connection:
+        """Sends the request's opening over an idle connection, or over a new one. Raises NotSent for the new one only.
+
+        An idle connection that has ended says nothing about the replica, so it does not count against it.
+        """
+        request = self._request
+        chunked = hdrs.TRANSFER_ENCODING in request.headers
+        head = request_head(
+            request.method,
+            request.raw_path,
+            request.raw_headers,
+            client=client,
+            request_id=self._request_id,
+            chunked=chunked,
+            credential=_credential(upstream) if keyless else None,
+        )
+        opening = head + body.opening()
+        pool = self._around.pool
+        head_only = request.method == hdrs.METH_HEAD
+        while True:
+            idle = pool.reuse(upstream)
+            connection = idle if idle is not None else await pool.connect(upstream)
+            try:
+                connection.send(opening, head_only=head_only, timeout=self._around.response_timeout)
+            except NotSent:
+                if idle is None:
+                    raise
+            else:
+                return connection
+
+    async def _body(self) -> RequestBody:
+        request = self._request
+        if hdrs.EXPECT in request.headers and not self._http_1_0:
+            await self._client.interim(b"HTTP/1.1 100 Continue\r\n\r\n")
+        length = request.headers.get(hdrs.CONTENT_LENGTH)
+        body = RequestBody(
+            request.content,
+            length=int(length) if length is not None else None,
+            chunked=hdrs.TRANSFER_ENCODING in request.headers,
+            hold=retry.HELD_BODY_LIMIT if self._route.kind is Kind.INFERENCE else 0,
+        )
+        await body.gather_if_small()
+        return body
+
+    def _creates(self, body: RequestBody) -> bool:
+        """A response in the background is a thing that has been created: repeating it would make a second one."""
+        if self._route.name != "responses":
+            return False
+        try:
+            document = json.loads(body.bytes_held)
+        except ValueError:
+            return True
+        return not isinstance(document, dict) or document.get("background") not in {None, False}
+
+    async def _tunnel(self, client: str, *, keyless: bool) -> web.StreamResponse:
+        return self._refuse(websocket.NOT_SERVED)
+
+    def _gave_no_answer(self, error: UpstreamError, *, repeatable: bool) -> web.StreamResponse:
+        if isinstance(error, ResponseTimeout):
+            return self._ours(replies.timed_out(str(error), self._request_id), "unavailable")
+        return self._ours(replies.failed(str(error), self._request_id, repeatable=repeatable), "unavailable")
+
+    def _refuse(self, refusal: access.Refusal) -> web.StreamResponse:
+        return self._ours(replies.refused(refusal, self._request_id), "refused")
+
+    def _ours(self, response: web.Response, outcome: str) -> web.StreamResponse:
+        self._status = response.status
+        self._outcome = outcome
+        if outcome != "unavailable":
+            self._slot = None
+        if self._around.stopping.is_set():
+            response.force_close()
+        return response
+
+    async def _broken(self) -> web.StreamResponse:
+        if self._client.begun:
+            self._outcome = "cut"
+            await self._client.break_off()
+            return _CLOSING
+        return self._ours(replies.broken(self._request_id), "unavailable")
+
+
+def _failure(error: UpstreamError) -> retry.Failure:
+    match error:
+        case NotSent():
+            return retry.Failure.NOT_SENT
+        case ReplicaLost():
+            return retry.Failure.LOST
+        case _:
+            return retry.Failure.CUT
+
+
+def _credential(upstream: Upstream) -> Credential:
+    name = upstream.key_header.encode("ascii")
+    return Credential(name, b"Bearer " + upstream.credential.get_secret_value().encode("utf-8"))

@@ -1,0 +1,147 @@
+"""The two heads that the balancer writes: the request for the replica and the response for the client. Pure.
+
+Header fields travel as bytes, in their order and spelling. What belongs to one connection only stays behind (RFC 9110,
+section 7.6.1); what the balancer adds is listed here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+import string
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+
+_HOP_BY_HOP = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+)
+# Connection may not name these: without them a message means something else.
+_NEVER_NOMINATED = frozenset({b"host", b"content-length"})
+# Expect is between the client and the balancer, which answers it; X-Forwarded-For is written anew.
+_NOT_FORWARDED = _HOP_BY_HOP | {b"expect", b"x-forwarded-for"}
+_REQUEST_ID_LIMIT = 200
+_PRINTABLE = frozenset(string.ascii_letters + string.digits + string.punctuation)
+
+
+class Framing(enum.Enum):
+    """How the end of a body is told."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A header field with the pool's key. Without a repr, so that it cannot reach a log."""
+
+    name: bytes
+    value: bytes
+
+    def __repr__(self) -> str:
+        return "Credential(…)"
+
+
+def request_head(
+    method: str,
+    target: str,
+    headers: RawHeaders,
+    *,
+    client: str,
+    request_id: str,
+    chunked: bool,
+    credential: Credential | None,
+    upgrade: bytes | None = None,
+) -> bytes:
+    """The request as the replica gets it. `target` goes as it came, byte for byte.
+
+    `credential` is added unless the request has a field of that name: what a client brings is never replaced.
+    """
+    dropped = _dropped(_NOT_FORWARDED, headers)
+    lines = [method.encode("ascii"), b" ", target.encode("utf-8", "surrogateescape"), b" HTTP/1.1\r\n"]
+    sent_id = request_id.encode("ascii", "replace")
+    identified = False
+    given = credential is None
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered in dropped:
+            continue
+        if lowered == b"x-request-id":
+            if identified or value != sent_id:
+                continue
+            identified = True
+        elif credential is not None and lowered == credential.name.lower():
+            given = True
+        lines += (name, b": ", value, b"\r\n")
+    if chunked:
+        lines.append(b"transfer-encoding: chunked\r\n")
+    if upgrade is not None:
+        lines += (b"connection: upgrade\r\nupgrade: ", upgrade, b"\r\n")
+    if client:
+        lines += (b"x-forwarded-for: ", client.encode("ascii", "replace"), b"\r\n")
+    if not identified:
+        lines += (b"x-request-id: ", sent_id, b"\r\n")
+    if credential is not None and not given:
+        lines += (credential.name, b": ", credential.value, b"\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def response_head(
+    status: int,
+    reason: bytes,
+    headers: RawHeaders,
+    *,
+    framing: Framing,
+    slot: int,
+    request_id: str,
+    keep_alive: bool,
+    http_1_0: bool,
+    upgrade: bytes | None = None,
+) -> bytes:
+    """The response as the client gets it; the replica's Date and Server are the only ones."""
+    dropped = _dropped(_HOP_BY_HOP, headers)
+    lines = [b"HTTP/1.1 %d " % status, reason, b"\r\n"]
+    identified = False
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered in dropped or (lowered == b"content-length" and framing in {Framing.CHUNKED, Framing.CLOSE}):
+            continue
+        if lowered == b"x-request-id":
+            identified = True
+        lines += (name, b": ", value, b"\r\n")
+    if framing is Framing.CHUNKED:
+        lines.append(b"transfer-encoding: chunked\r\n")
+    if not identified:
+        lines += (b"x-request-id: ", request_id.encode("ascii", "replace"), b"\r\n")
+    lines.append(b"x-litesup-replica: %d\r\n" % slot)
+    if upgrade is not None:
+        lines += (b"connection: upgrade\r\nupgrade: ", upgrade, b"\r\n")
+    elif not keep_alive:
+        lines.append(b"connection: close\r\n")
+    elif http_1_0:
+        lines.append(b"connection: keep-alive\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def request_id_of(sent: str | None) -> str:
+    """The client's own request id where it can be repeated safely in logs and headers, else a new one."""
+    if sent and len(sent) <= _REQUEST_ID_LIMIT and _PRINTABLE.issuperset(sent):
+        return sent
+    return f"{random.getrandbits(128):032x}"
+
+
+def _dropped(always: frozenset[bytes], headers: RawHeaders) -> frozenset[bytes] | set[bytes]:
+    nominated: set[bytes] = set()
+    for name, value in headers:
+        if len(name) == len("connection") and name.lower() == b"connection":
+            nominated.update(_tokens(value))
+    return always | (nominated - _NEVER_NOMINATED) if nominated - always else always
+
+
+def _tokens(value: bytes) -> Iterable[bytes]:
+    return (token.strip().lower() for token in value.split(b","))

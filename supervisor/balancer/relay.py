@@ -1,0 +1,243 @@
+"""Bodies in both directions, piece by piece, each side waiting for the other.
+
+Owns what is held of a request's body for sending it once more, and the client's end of a response. Nothing is decoded
+and nothing is gathered: memory per exchange is bounded by the read-ahead of the two connections and by what is held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+from aiohttp import StreamReader, web
+
+from supervisor.balancer import replies
+from supervisor.balancer.headers import Framing
+from supervisor.balancer.upstream import Connection, ResponseHead
+from supervisor.errors import UpstreamError
+from supervisor.rotation import Upstream
+
+SMALL_BODY = 64 * 1024
+"""Bytes up to which an announced body is awaited before a replica is asked for: it then goes out in one write."""
+
+_BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_LONGEST_BOUNDARY = 4
+
+
+class BadBody(Exception):
+    """The client's body cannot be read: it breaks off, or is not what the headers announced."""
+
+
+class RequestBody:
+    """A request's body on its way to a replica, and again to another one while all of it is held."""
+
+    def __init__(self, content: StreamReader, *, length: int | None, chunked: bool, hold: int) -> None:
+        """`length` is what the headers announce, `hold` how many bytes are kept for sending them again."""
+        self._content = content
+        self._length = length
+        self._chunked = chunked
+        self._hold = hold
+        self._kept: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self.held = True
+        self.failure: BadBody | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to be read from the client."""
+        return self._ended
+
+    @property
+    def bytes_held(self) -> bytes:
+        return b"".join(self._kept)
+
+    async def gather_if_small(self) -> None:
+        """Waits for the whole of a body that is announced as small. Raises BadBody."""
+        self._take(self._read_nowait())
+        if self._length is None or self._length > SMALL_BODY:
+            return
+        while not self._ended:
+            self._take(await self._read())
+
+    def opening(self) -> bytes:
+        """Everything that there is to send without waiting, framed: what is held, then what has arrived since."""
+        self._take(self._read_nowait())
+        return b"".join(self._framed(piece) for piece in self._kept) + (self._last() if self._ended else b"")
+
+    def opening_sent(self) -> None:
+        """A replica has got the opening: it is kept only for a request that may be sent twice."""
+        self._let_go()
+
+    async def pump(self, connection: Connection) -> None:
+        """Sends the rest as it comes. On a body that cannot be read the connection is aborted, and `failure` set."""
+        try:
+            while not self._ended:
+                piece = await self._read()
+                self._take(piece)
+                self._let_go()
+                if piece:
+                    await connection.write(self._framed(piece))
+            if self._chunked:
+                await connection.write(self._last())
+        except BadBody as failure:
+            self.failure = failure
+            connection.abort()
+
+    async def _read(self) -> bytes:
+        try:
+            return await self._content.readany()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            raise BadBody(str(error)) from error
+
+    def _read_nowait(self) -> bytes:
+        try:
+            return self._content.read_nowait()
+        except Exception as error:
+            raise BadBody(str(error)) from error
+
+    def _take(self, piece: bytes) -> None:
+        if piece:
+            self._size += len(piece)
+            if self.held:
+                self._kept.append(piece)
+        self._ended = self._content.at_eof()
+
+    def _let_go(self) -> None:
+        if self._size > self._hold:
+            self.held = False
+            self._kept.clear()
+
+    def _framed(self, piece: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece
+
+    def _last(self) -> bytes:
+        return b"0\r\n\r\n" if self._chunked else b""
+
+
+class ClientGone(Exception):
+    """The client's connection has ended before its response did."""
+
+
+class ClientStream:
+    """The client's end of one response: bytes go out as they are given, framed as announced."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self._framing = Framing.NONE
+        self._tail = b""
+        self.begun = False
+
+    async def begin(self, head: bytes, framing: Framing, first: list[bytes], *, last: bool) -> None:
+        """The response's head, together with what has arrived of its body."""
+        self._framing = framing
+        self.begun = True
+        await self._write(head + self._framed(first, last=last))
+
+    async def write(self, pieces: list[bytes], *, last: bool) -> None:
+        """More of the body; returns when the client can take still more. Raises ClientGone."""
+        await self._write(self._framed(pieces, last=last))
+
+    async def interim(self, head: bytes) -> None:
+        """A 100 Continue, before everything else."""
+        await self._write(head)
+
+    @property
+    def at_event_boundary(self) -> bool:
+        """Whether the body so far ends where a server-sent event does. Meaningful for event streams only."""
+        return not self._tail or self._tail.endswith(_BOUNDARIES)
+
+    async def break_off(self, event: bytes = b"") -> None:
+        """Ends the connection so that the response cannot look complete, after one last event if there is one."""
+        transport = self._request.transport
+        if transport is None:
+            return
+        if event and self._framing is Framing.CHUNKED:
+            transport.write(self._framed([event], last=False))
+            transport.close()
+            return
+        if self._framing is Framing.CLOSE:
+            # There an orderly end would look like the end of the body: only a reset does not.
+            sock = transport.get_extra_info("socket")
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+
+    def _framed(self, pieces: list[bytes], *, last: bool) -> bytes:
+        if pieces:
+            self._tail = (self._tail + pieces[-1])[-_LONGEST_BOUNDARY:]
+        if self._framing is not Framing.CHUNKED:
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        framed = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
+        if last:
+            framed.append(b"0\r\n\r\n")
+        return framed[0] if len(framed) == 1 else b"".join(framed)
+
+    async def _write(self, data: bytes) -> None:
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ClientGone
+        if not data:
+            return
+        transport.write(data)
+        if self._request.protocol.writing_paused:
+            try:
+                await self._request.writer.drain()
+            except ConnectionError:
+                raise ClientGone from None
+
+
+async def relay_response(
+    connection: Connection,
+    client: ClientStream,
+    upstream: Upstream,
+    response: ResponseHead,
+    head: bytes,
+    *,
+    framing: Framing,
+    route: str,
+) -> None:
+    """The response, from its head to its end, chunk by chunk as it arrives.
+
+    Raises UpstreamError when it is cut, after having made that visible to the client, and ClientGone.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        pieces = connection.arrived()
+        upstream.last_byte_at = loop.time()
+        last = connection.complete
+        await client.begin(head, framing, pieces, last=last)
+        while not last:
+            pieces = await connection.body()
+            upstream.last_byte_at = loop.time()
+            last = connection.complete
+            await client.write(pieces, last=last)
+    except UpstreamError as error:
+        event = b""
+        if _is_event_stream(response) and client.at_event_boundary:
+            event = replies.error_event(route, str(error))
+        await client.break_off(event)
+        raise
+
+
+def client_framing(response: ResponseHead, *, http_1_0: bool) -> Framing:
+    """How the end of this response is told to this client: as the replica told it, where that can be."""
+    if response.bodiless:
+        return Framing.NONE
+    if response.length is not None and not response.chunked:
+        return Framing.LENGTH
+    return Framing.CLOSE if http_1_0 else Framing.CHUNKED
+
+
+def _is_event_stream(response: ResponseHead) -> bool:
+    kind = coding = b""
+    for name, value in response.headers:
+        match name.lower():
+            case b"content-type":
+                kind = value.partition(b";")[0].strip().lower()
+            case b"content-encoding":
+                coding = value.strip().lower()
+    return response.chunked and kind == b"text/event-stream" and coding in {b"", b"identity"}

@@ -1,0 +1,128 @@
+"""What the balancer answers by itself: refusals, failures and the pool's health.
+
+Owns the shapes and the wording. Errors have the shape that OpenAI's clients read; those that may be repeated say so in
+the headers that these clients obey.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from aiohttp import web
+
+from supervisor.policy.access import Refusal
+from supervisor.policy.routes import POOL_HEALTH_PATH
+from supervisor.status import Condition, Status
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "invalid_request_error",
+    403: "permission_error",
+    405: "invalid_request_error",
+    413: "invalid_request_error",
+    417: "invalid_request_error",
+    501: "invalid_request_error",
+    503: "service_unavailable_error",
+    504: "timeout_error",
+}
+# A server is not obliged to name its make and version; these hide the library's.
+_SERVER = {"Server": "litesup"}
+
+BAD_TARGET = Refusal(400, "invalid_target", "the request's target must be a path")
+BAD_METHOD = Refusal(405, "method_not_allowed", "CONNECT is not served here")
+BAD_CODING = Refusal(501, "unknown_transfer_coding", "the only transfer coding that is understood is chunked")
+BAD_EXPECTATION = Refusal(417, "unknown_expectation", "the only expectation that can be met is 100-continue")
+BAD_BODY = Refusal(400, "invalid_body", "the request's body is not what its headers announced")
+
+
+def refused(refusal: Refusal, request_id: str) -> web.Response:
+    headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else {}
+    return _error(refusal.status, refusal.code, refusal.message, request_id, headers)
+
+
+def unavailable(message: str, request_id: str, *, retry_after: float) -> web.Response:
+    """503: nobody can take the request now. `retry_after` is in seconds."""
+    headers = {
+        "Retry-After": str(max(1, math.ceil(retry_after))),
+        "Retry-After-Ms": str(max(1, round(retry_after * 1000))),
+        "X-Should-Retry": "true",
+    }
+    return _error(503, "no_replica_ready", message, request_id, headers)
+
+
+def failed(message: str, request_id: str, *, repeatable: bool) -> web.Response:
+    """502: a replica took the request and gave no answer that could be passed on."""
+    return _error(502, "replica_failed", message, request_id, {"X-Should-Retry": "true" if repeatable else "false"})
+
+
+def timed_out(message: str, request_id: str) -> web.Response:
+    """504: a replica took the request and was silent for too long."""
+    return _error(504, "replica_timeout", message, request_id, {"X-Should-Retry": "false"})
+
+
+def broken(request_id: str) -> web.Response:
+    """500: the balancer itself failed; its log says how."""
+    return _error(500, "internal_error", "the request could not be handled; see litesup's log", request_id, {})
+
+
+def health(path: str, status: Status, request_id: str) -> web.Response:
+    """200 while at least one replica is ready and the daemon is not stopping."""
+    ready = status.ready_replicas > 0 and status.daemon.condition is not Condition.STOPPING
+    document: dict[str, Any]
+    if path == POOL_HEALTH_PATH:
+        document = _pool_document(status, ready=ready)
+    else:
+        document = {"status": "healthy" if ready else "unavailable", "condition": status.daemon.condition.value}
+    return _json(200 if ready else 503, document, request_id, {"Cache-Control": "no-store"})
+
+
+def error_event(route: str, message: str) -> bytes:
+    """The last event of a stream whose replica is gone, in the dialect of the API that was called."""
+    if route == "messages":
+        return _event({"type": "error", "error": {"type": "api_error", "message": message}}, name="error")
+    if route == "responses":
+        document = {"type": "error", "code": "server_error", "message": message, "param": None}
+        return _event(document, name="error")
+    return _event(_error_document(502, "replica_failed", message))
+
+
+def _pool_document(status: Status, *, ready: bool) -> dict[str, Any]:
+    """LiteLLM's own field names, about replicas: what is counted here costs no token."""
+    well = {"ready"}
+    replicas = [{"replica": replica.slot, "state": replica.state.lower()} for replica in status.replicas]
+    healthy = [replica for replica in replicas if replica["state"] in well]
+    unhealthy = [replica for replica in replicas if replica["state"] not in well]
+    return {
+        "status": "healthy" if ready else "unavailable",
+        "condition": status.daemon.condition.value,
+        "healthy_endpoints": healthy,
+        "unhealthy_endpoints": unhealthy,
+        "healthy_count": len(healthy),
+        "unhealthy_count": len(unhealthy),
+        "wanted_count": status.wanted_replicas,
+    }
+
+
+def _error(status: int, code: str, message: str, request_id: str, headers: dict[str, str]) -> web.Response:
+    return _json(status, _error_document(status, code, message), request_id, headers)
+
+
+def _error_document(status: int, code: str, message: str) -> dict[str, Any]:
+    kind = _TYPES.get(status, "server_error")
+    return {"error": {"message": f"litesup: {message}", "type": kind, "param": None, "code": code}}
+
+
+def _json(status: int, document: dict[str, Any], request_id: str, headers: dict[str, str]) -> web.Response:
+    return web.Response(
+        status=status,
+        body=json.dumps(document).encode(),
+        content_type="application/json",
+        headers={**_SERVER, "X-Request-Id": request_id, **headers},
+    )
+
+
+def _event(document: dict[str, Any], *, name: str | None = None) -> bytes:
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {json.dumps(document)}\n\n".encode()
