@@ -4,7 +4,6 @@
 PYTHON ?= $(firstword $(shell command -v python3.11 python3))
 VENV := .venv
 BIN := $(VENV)/bin
-SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 UV := $(shell command -v uv)
 
 # With it set, every start of LiteLLM would compile some 600 modules anew: 11 s instead of 5.
@@ -35,9 +34,10 @@ $(VENV)/.locked: requirements.lock
 	@echo "Creating $(VENV) with $$("$(PYTHON)" --version) and the packages of requirements.lock; once, about a minute …"
 	@"$(PYTHON)" -m venv --clear --without-pip $(VENV)
 	@{ test -n "$(UV)" && "$(UV)" pip install --python $(BIN)/python --require-hashes -r requirements.lock; } || \
-		"$(PYTHON)" -m pip --python $(BIN)/python install --no-compile --require-hashes -r requirements.lock
+		{ test -n "$(UV)" && echo "uv could not; once more with pip …"; \
+		"$(PYTHON)" -m pip --python $(BIN)/python install --no-compile --require-hashes -r requirements.lock; }
 	@echo "Compiling bytecode …"
-	@$(BIN)/python -m compileall -qq -j 0 $(SITE) || true # some packages ship files for other Pythons
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # some packages ship files for other Pythons
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
