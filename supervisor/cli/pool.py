@@ -18,7 +18,7 @@ WATCH_INTERVAL = 1.0
 slot_type = click.IntRange(min=0)
 
 
-@click.command("status")
+@click.command("status", short_help="Show the pool: replicas, generation, requests.")
 @location_options
 @click.option("--json", "as_json", is_flag=True, help="The whole document, for programs.")
 @click.option("--watch", is_flag=True, help="Show it again every second until Ctrl-C.")
@@ -46,7 +46,7 @@ def status_command(runtime_dir: Path | None, settings: Path | None, as_json: boo
             live.update(status_view(client.status(), time.time()), refresh=True)
 
 
-@click.command("stop")
+@click.command("stop", short_help="Stop the daemon, and wait until it is gone.")
 @location_options
 @click.option(
     "--timeout", type=click.FloatRange(min=0), default=120.0, show_default=True, help="Seconds to wait for its end."
@@ -72,7 +72,7 @@ def stop_command(runtime_dir: Path | None, settings: Path | None, timeout: float
     click.echo("stopped")
 
 
-@click.command("reload")
+@click.command("reload", short_help="Read the configuration again, and roll it out.")
 @location_options
 @click.option("--wait", is_flag=True, help="Wait until the new configuration serves everywhere, or was given up.")
 def reload_command(runtime_dir: Path | None, settings: Path | None, wait: bool) -> None:
@@ -94,7 +94,7 @@ def reload_command(runtime_dir: Path | None, settings: Path | None, wait: bool) 
         click.get_current_context().exit(ExitCode.REFUSED if refused else ExitCode.FAILED)
 
 
-@click.command("restart")
+@click.command("restart", short_help="Replace replicas, each replacement first.")
 @location_options
 @click.argument("slots", nargs=-1, type=slot_type, metavar="[SLOT]...")
 def restart_command(runtime_dir: Path | None, settings: Path | None, slots: tuple[int, ...]) -> None:
@@ -112,7 +112,7 @@ def restart_command(runtime_dir: Path | None, settings: Path | None, slots: tupl
     click.echo(f"restarted slot{'s' if len(done) != 1 else ''} {named}" if done else "nothing to restart")
 
 
-@click.command("scale")
+@click.command("scale", short_help="Change how many replicas run.")
 @location_options
 @click.argument("count", type=click.IntRange(min=1), metavar="N")
 def scale_command(runtime_dir: Path | None, settings: Path | None, count: int) -> None:
@@ -121,7 +121,7 @@ def scale_command(runtime_dir: Path | None, settings: Path | None, count: int) -
     click.echo(f"scaling to {count} replica{'s' if count != 1 else ''}; see: litesup status")
 
 
-@click.command("drain")
+@click.command("drain", short_help="Let one replica finish, then replace it.")
 @location_options
 @click.argument("slot", type=slot_type)
 def drain_command(runtime_dir: Path | None, settings: Path | None, slot: int) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supervisor.control.operations import LogLine, ReloadOutcome, ReloadResult
+from supervisor.errors import Finding, Severity
 from supervisor.status import Condition, ReplicaStatus, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from supervisor.doctor.diagnosis import Check
 
 CONDITION_STYLE = {
     Condition.STARTING: "bold yellow",
@@ -29,6 +33,8 @@ STATE_STYLE = {
     "stopping": "cyan",
     "exited": "red",
 }
+SEVERITY_COLOUR = {Severity.NOTE: "36", Severity.WARNING: "33", Severity.ERROR: "31"}
+VERDICT_COLOUR = {"ok": "32", "warning": "33", "failed": "31", "skipped": "2"}
 SLOT_COLOURS = (36, 35, 32, 33, 34)
 """Terminal codes, so that a slot's lines are told apart at a glance."""
 
@@ -151,6 +157,61 @@ def log_line(line: LogLine, *, colour: bool) -> str:
         number = SLOT_COLOURS[line.slot % len(SLOT_COLOURS)]
         return f"\x1b[2m{clock}\x1b[0m \x1b[{number}m{who:>6}\x1b[0m {line.text}"
     return f"{clock} {who:>6} {line.generation} {line.text}"
+
+
+def findings_text(findings: Sequence[Finding], *, refused: bool, colour: bool, directory: Path) -> str:
+    """The report of `litesup check`: by file, each finding with its place, and one line that sums up."""
+    lines: list[str] = []
+    for file in dict.fromkeys(finding.file for finding in findings):
+        lines.append(_paint(shortest(file, directory) if file is not None else "environment and options", "1", colour))
+        for finding in findings:
+            if finding.file == file:
+                lines += _finding_lines(finding, colour)
+        lines.append("")
+    counts = [
+        plural(number, severity.value)
+        for severity in reversed(Severity)
+        if (number := sum(1 for finding in findings if finding.severity is severity))
+    ]
+    verdict = _paint("refused", "1;31", colour) if refused else _paint("usable", "1;32", colour)
+    lines.append(f"{verdict}: {', '.join(counts) if counts else 'nothing to remark'}")
+    return "\n".join(lines)
+
+
+def _finding_lines(finding: Finding, colour: bool) -> list[str]:
+    place = ":".join(str(part) for part in (finding.line, finding.column) if part is not None)
+    mark = _paint(f"{finding.severity.value:<7}", SEVERITY_COLOUR[finding.severity], colour)
+    where = _paint(" ".join(part for part in (finding.path, f"[{finding.code}]") if part), "2", colour)
+    hint = [f"         {part}" for part in _unindented(finding.hint)] if finding.hint else []
+    return [
+        f"  {place:>6} {mark} {finding.message}",
+        *(f"        {line}" for line in hint),
+        f"                 {where}",
+    ]
+
+
+def _unindented(hint: str) -> list[str]:
+    """A finding's hint is written to stand four columns in."""
+    return [line.removeprefix("    ") for line in hint.splitlines()]
+
+
+def shortest(file: Path, directory: Path) -> str:
+    """As seen from `directory` where it lies inside."""
+    return str(file.relative_to(directory) if file.is_relative_to(directory) else file)
+
+
+def check_lines(check: Check, *, colour: bool) -> str:
+    """One check of `litesup test`, with what the other side said and what to do next."""
+    mark = _paint(f"{check.verdict.value:<8}", VERDICT_COLOUR[check.verdict.value], colour)
+    lines = [f"{mark}{check.name}: {check.summary}"]
+    if check.said:
+        lines.append(_paint(f"        it says: {check.said}", "2", colour))
+    lines += [f"        - {step}" for step in check.advice]
+    return "\n".join(lines)
+
+
+def _paint(text: str, code: str, colour: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
 
 
 def plural(count: int, noun: str) -> str:

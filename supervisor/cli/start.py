@@ -14,7 +14,7 @@ from supervisor.errors import LitesupError
 path_type = click.Path(path_type=Path)
 
 
-@click.command("start")
+@click.command("start", short_help="Run the pool, until Ctrl-C or `litesup stop`.")
 @click.option("--replicas", type=click.IntRange(min=1), metavar="N", help="How many; one per core unless said.")
 @click.option("--config", type=path_type, metavar="FILE", help="LiteLLM's configuration.  [litellm.config.yaml]")
 @click.option("--settings", type=path_type, metavar="FILE", help="litesup's own settings.  [litesup.yaml, if present]")

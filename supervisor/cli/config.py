@@ -1,0 +1,126 @@
+"""The commands that look at the configuration and need no daemon: check, render, key."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from supervisor.errors import ConfigurationRefused, ExitCode, Finding, LitesupError, Severity
+
+if TYPE_CHECKING:
+    from supervisor.settings.schema import Settings
+
+settings_option = click.option(
+    "--settings", type=click.Path(path_type=Path), metavar="FILE", help="litesup.yaml, if it is not in this directory."
+)
+file_argument = click.argument("file", required=False, type=click.Path(path_type=Path), metavar="[FILE]")
+
+
+@click.command("check", short_help="Check the configuration.")
+@settings_option
+@file_argument
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def check_command(settings: Path | None, file: Path | None, as_json: bool) -> None:
+    """Check litesup.yaml and LiteLLM's configuration (FILE, or the one that `start` would use).
+
+    Says what is wrong, and what is adapted for LiteLLM and why. Ends with 3 if `start` would refuse it.
+    """
+    from supervisor.cli.render import findings_text
+
+    digest, findings = _examine(settings, file)
+    refused = digest is None
+    if as_json:
+        listed = [_finding_document(finding) for finding in findings]
+        click.echo(
+            json.dumps({"ok": not refused, "generation": digest, "findings": listed}, indent=2, ensure_ascii=False)
+        )
+    else:
+        click.echo(findings_text(findings, refused=refused, colour=sys.stdout.isatty(), directory=Path.cwd()))
+    click.get_current_context().exit(ExitCode.REFUSED if refused else ExitCode.DONE)
+
+
+def _examine(settings: Path | None, file: Path | None) -> tuple[str | None, tuple[Finding, ...]]:
+    from supervisor.litellm_config.build import examine
+
+    try:
+        source = file or _load(settings).config
+    except ConfigurationRefused as refused:
+        return None, refused.findings
+    generation, findings = examine(source, os.environ)
+    return (None if generation is None else generation.digest), findings
+
+
+def _finding_document(finding: Finding) -> dict[str, Any]:
+    document = dataclasses.asdict(finding)
+    document["severity"] = finding.severity.value
+    document["file"] = None if finding.file is None else str(finding.file)
+    return document
+
+
+@click.command("render", short_help="Print what LiteLLM gets to read.")
+@settings_option
+@file_argument
+def render_command(settings: Path | None, file: Path | None) -> None:
+    """Print the configuration as LiteLLM will get it. It holds references, never their values."""
+    from supervisor.litellm_config.build import examine
+
+    generation, findings = examine(file or _load(settings).config, os.environ)
+    if generation is None:
+        raise ConfigurationRefused([finding for finding in findings if finding.severity is Severity.ERROR])
+    for finding in findings:
+        click.echo(str(finding), err=True)
+    click.echo(generation.config_text, nl=False)
+
+
+@click.command("key", short_help="Show the pool's master key.")
+@settings_option
+@click.option("--state-dir", type=click.Path(path_type=Path), metavar="DIR", help="The daemon's, if not the usual.")
+def key_command(settings: Path | None, state_dir: Path | None) -> None:
+    """Show the pool's master key to its owner: stdout gets the key and nothing else."""
+    from supervisor.litellm_config import master_key
+    from supervisor.litellm_config.build import examine
+    from supervisor.settings.directories import choose_state_dir
+
+    loaded = _load(settings, {"state_dir": state_dir})
+    directory = choose_state_dir(loaded.state_dir, os.environ, os.geteuid())
+    _refuse_strangers(directory / master_key.FILE_NAME)
+    generation, _findings = examine(loaded.config, os.environ)
+    if generation is None:
+        click.echo(
+            f"litesup: {loaded.config} cannot be used with this shell's environment (see: litesup check); "
+            f"this is the key kept in {directory}",
+            err=True,
+        )
+    elif generation.master_key.get_secret_value() != master_key.PLACEHOLDER.get_secret_value():
+        click.echo(generation.master_key.get_secret_value())
+        return
+    kept = master_key.kept(directory)
+    if kept is None:
+        raise LitesupError(f"there is no master key in {directory} yet; the first start makes one")
+    click.echo(kept.get_secret_value())
+
+
+def _refuse_strangers(file: Path) -> None:
+    try:
+        owner = file.lstat().st_uid
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        raise LitesupError(f"{file} belongs to another user, and so does the key in it") from None
+    if owner != os.geteuid():
+        raise LitesupError(
+            f"{file} belongs to another user (uid {owner}), and so does the key in it. "
+            "Ask as that user, for example: sudo -u litesup litesup key"
+        )
+
+
+def _load(file: Path | None, flags: dict[str, object] | None = None) -> Settings:
+    from supervisor.settings.load import load_settings
+
+    return load_settings(flags=flags or {}, environ=os.environ, settings_file=file)
