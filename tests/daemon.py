@@ -29,7 +29,7 @@ import yaml
 from tests.eventually import eventually
 
 ROOT = Path(__file__).parent.parent
-MARK = "LITESUP_TEST_MARK"
+MARK = "TEST_RUN_MARK"  # no name of litesup's own, for those do not reach a replica
 START_WITHIN = 90.0  # seconds until every replica serves, on a machine busy with other things
 
 Document = dict[str, Any]
@@ -286,13 +286,14 @@ class Daemon:
         return newest
 
     async def settled(self, within: float = 60.0) -> Document:
-        """The status, once it says that everything wanted is ready and no roll-out is under way."""
+        """The status, once all that is wanted is ready, no roll-out is under way, and what was replaced is gone."""
 
         async def ready() -> Document | None:
             document = await self.status()
-            return document if document["daemon"]["condition"] == "ready" else None
+            rested = document["daemon"]["condition"] == "ready"
+            return document if rested and len(document["replicas"]) == document["wanted_replicas"] else None
 
-        return await eventually(ready, within=within, what="condition ready", every=0.1)
+        return await eventually(ready, within=within, what="ready, and nothing but the wanted replicas", every=0.1)
 
     # What it leaves.
 

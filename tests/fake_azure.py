@@ -78,7 +78,7 @@ class Steps:
         self.release(1_000_000)
 
     async def turn(self, number: int) -> None:
-        """Returns when chunk `number` (from 0) may be sent."""
+        """Returns when chunk `number` (from 0) may be sent; the end counts as one more chunk."""
         while number >= self._released:
             await self._changed.wait()
 
@@ -252,6 +252,8 @@ class FakeAzure:
             elif position:
                 await asyncio.sleep(answer.pause)
             yield json.dumps(self._chunk(number, seen, {"role": "assistant", "content": text}, None))
+        if answer.steps is not None:
+            await answer.steps.turn(answer.chunks)
         yield json.dumps(self._chunk(number, seen, {}, "stop"))
         yield "[DONE]"
 

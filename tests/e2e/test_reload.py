@@ -93,7 +93,7 @@ async def test_a_stream_outlives_the_roll_out(daemon: Daemon, azure: FakeAzure, 
 async def test_a_typo_changes_nothing_and_a_killed_replica_comes_back_on_the_old_generation(
     daemon: Daemon, azure: FakeAzure, client: aiohttp.ClientSession
 ):
-    before = await daemon.status()
+    before = await daemon.settled()
     since = len(daemon.events)
     daemon.save(with_second_model(azure.url).replace("litellm_params:", "litellm_params", 1))
     refused = await daemon.event("configuration_change_refused", since=since)
@@ -133,12 +133,12 @@ async def test_a_generation_that_cannot_start_leaves_the_old_one_serving(
     load = await Load(daemon.url, clients=2, requests=10).run()
     assert not load.failed, load.summary()
     document = await daemon.status()
-    assert document["generation"]["failed"] == [failed["generation"]]
+    assert any(failed["generation"] in text for text in document["generation"]["failed"])
     assert document["ready_replicas"] == 2
 
 
 async def test_an_unchanged_file_saved_again_changes_nothing(daemon: Daemon):
-    before = await daemon.status()
+    before = await daemon.settled()
     since = len(daemon.events)
     daemon.save(daemon.config.read_text())
     finished = await daemon.run("reload", "--wait")
@@ -150,18 +150,18 @@ async def test_an_unchanged_file_saved_again_changes_nothing(daemon: Daemon):
 
 async def test_restart_replaces_a_replica_without_a_request_lost(daemon: Daemon, azure: FakeAzure):
     azure.answer = Answer(delay=0.02)
-    before = await daemon.status()
+    before = await daemon.settled()
     async with Load(daemon.url, clients=4) as load:
         await load.finished_at_least(10)
-        finished = await daemon.run("restart", "0")
+        finished = await daemon.run("restart", "1")
         await load.finished_at_least(10)
     assert finished.code == 0, finished.output
     assert not load.failed, load.summary()
     after = await daemon.settled()
     pids = {entry["slot"]: entry["pid"] for entry in before["replicas"]}
     fresh = {entry["slot"]: entry["pid"] for entry in after["replicas"]}
-    assert fresh[0] != pids[0]
-    assert fresh[1] == pids[1]
+    assert fresh[1] != pids[1]
+    assert fresh[2] == pids[2]
 
 
 async def test_scale_goes_up_and_down_without_a_request_lost(daemon: Daemon, azure: FakeAzure):
