@@ -64,7 +64,7 @@ def judge(
     if provider or "*" in model or provider_prefix(model, custom):
         return Verdict.LEAVE
     host = host_of(api_base)
-    if urlsplit(api_base).path.rstrip("/").endswith("/openai/v1"):
+    if api_base.partition("?")[0].rstrip("/").endswith("/openai/v1"):
         return Verdict.LEAVE  # Azure's OpenAI-compatible surface: LiteLLM's own default is right there
     if _OTHER_HOST.search(host):
         return Verdict.OTHER_AZURE

@@ -35,6 +35,7 @@ _NEXT_STEPS = {
     "could not find expected ':'": "Every line of a mapping is `name: value`, with a blank after the colon.",
     "expected <block end>": "This line is indented differently from the lines that it belongs to.",
     "found unexpected end of stream": "A quote or bracket that was opened is not closed.",
+    "expected ',' or": "Between braces or brackets, a value with braces or brackets of its own needs quotes.",
     "found undefined alias": "Put the value in quotes; a leading * refers to an anchor.",
     "expected a single document": "Remove the `---` line and what follows it.",
 }

@@ -19,7 +19,7 @@ _SECRET_NAME = re.compile(
     r"connection_?string|database_?url|redis_?url|^key$|_key$|_dsn$|authorization|webhook",
     re.IGNORECASE,
 )
-_NAMED_VALUE = re.compile(r"""(?P<name>[\w.-]+)["']?\s*[:=]\s*(?P<value>\S.*)$""")
+_NAME = re.compile(r"""(?P<name>[\w.-]+)["']?\s*[:=]\s*(?=\S)""")
 _SHAPED = re.compile(r"sk-[\w-]+|[A-Za-z0-9+/_=-]{24,}|(?<=://)[^/@\s]+@")
 _REFERENCE = re.compile(r"""^["']?(\$\{|os\.environ/)""")
 
@@ -31,10 +31,10 @@ def names_a_secret(name: str) -> bool:
 
 def masked(line: str) -> str:
     """`line` with what may be a secret replaced by as many asterisks; references name a secret, and stay."""
-    named = _NAMED_VALUE.search(line)
-    if named and names_a_secret(named["name"]) and not _REFERENCE.match(named["value"]):
-        start, end = named.span("value")
-        return line[:start] + "*" * (end - start)
+    for named in _NAME.finditer(line):
+        start = named.end()
+        if names_a_secret(named["name"]) and not _REFERENCE.match(line[start:]):
+            return line[:start] + "*" * (len(line) - start)
     return _SHAPED.sub(lambda match: "*" * len(match[0]), line)
 
 

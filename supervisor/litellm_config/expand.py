@@ -195,7 +195,7 @@ class _Expansion:
                 message = f"{name} is not in the environment; LiteLLM will ask its key management for it."
                 self._add(node, Severity.NOTE, "reference-in-vault", message, path)
                 continue
-            hint = f"Set {name} in the environment or in .env beside the configuration, or write ${{{name}:-default}}."
+            hint = f"Set {name} in the environment, or in .env beside the configuration."
             if self._vault.may_know(name):
                 hint = f"Only a whole value of a key is looked up in key management; otherwise set {name}."
             self._add(node, Severity.ERROR, "reference-unset", f"The variable {name} is not set.", path, hint)

@@ -20,7 +20,8 @@ class Generation:
     """A rendered LiteLLM configuration and the environment that it needs.
 
     `digest` covers `config_text` and `environment`. `config_text` holds references instead of what variables hold,
-    except in the elements of lists, which LiteLLM does not resolve. `environment` is a replica's whole environment less what differs from one replica to the next.
+    except in the elements of lists, which LiteLLM does not resolve. `environment` is a replica's whole environment
+    less what differs from one replica to the next.
     """
 
     digest: str  # 12 hexadecimal digits, keyed so that it tells nothing about a secret

@@ -90,7 +90,7 @@ def kept_or_made(state_dir: Path) -> SecretStr:
             os.fsync(stream.fileno())
         # A link appears whole or not at all, and never replaces a key that another process has made meanwhile.
         with contextlib.suppress(FileExistsError):
-            temporary.hardlink_to(file)
+            file.hardlink_to(temporary)
     except OSError as error:
         hint = "Make the state directory writable, or set LITELLM_MASTER_KEY."
         raise _refused(file, f"No master key is set, and none can be kept: {error.strerror}.", hint) from None

@@ -52,9 +52,9 @@ def fingerprint(key: str, content: bytes) -> str:
 
 
 def _remark(finding: Finding) -> str:
-    place = f"line {finding.line}: " if finding.line else ""
+    # No line numbers: a comment added to the operator's file is no new generation.
     path = f" ({finding.path})" if finding.path else ""
-    remark = " ".join(f"{place}{finding.message} [{finding.code}]{path}".split())
+    remark = " ".join(f"{finding.message} [{finding.code}]{path}".split())
     return "".join(character if character.isprintable() else "?" for character in remark)
 
 

@@ -12,6 +12,7 @@ from supervisor.litellm_config.lint.rule import Remark, Subject, rule
 # What LiteLLM's loader reads at the top level; anything else it ignores without a word.
 TOP_LEVEL = (
     "agent_list",
+    "agents",
     "assistant_settings",
     "callback_settings",
     "credential_list",
