@@ -36,6 +36,7 @@ class Metrics:
         ProcessCollector(registry=registry)
         registry.register(_FromStatus(status, dropped_lines))
         self._routes: set[str] = set()
+        self._killed: set[int] = set()  # by litesup, and not gone yet
         self._requests = Counter(
             "litesup_requests",
             "Requests that the balancer has finished.",
@@ -52,7 +53,7 @@ class Metrics:
         self._retries = Counter("litesup_request_retries", "Attempts beyond a request's first.", registry=registry)
         self._restarts = Counter(
             "litesup_replica_restarts",
-            "Replicas that ended without having been asked to, or did not start; each is replaced.",
+            "Replicas that ended by themselves, were killed because they hung, or did not start; each is replaced.",
             ["slot", "reason"],
             registry=registry,
         )
@@ -75,8 +76,13 @@ class Metrics:
                 self._seconds.labels(route).observe(event.seconds)
                 if event.attempts > 1:
                     self._retries.inc(event.attempts - 1)
-            case events.ReplicaExited(expected=False):
-                self._restarts.labels(slot_label(event.slot), event.status).inc()
+            case events.ReplicaKilled():
+                self._killed.add(event.replica)
+            case events.ReplicaExited():
+                killed = event.replica in self._killed
+                self._killed.discard(event.replica)
+                if not event.expected:
+                    self._restarts.labels(slot_label(event.slot), "killed" if killed else event.status).inc()
             case events.ReplicaLaunchFailed():
                 self._restarts.labels(slot_label(event.slot), "launch failed").inc()
             case events.RolloutCompleted():

@@ -34,7 +34,7 @@ SHAPES = re.compile(
     | (?P<name> (?:[Aa][Pp][Ii][-_ ]?[Kk][Ee][Yy]|[Ss]ubscription-[Kk]ey|[Ss]ecret|SECRET|[Pp]assword|PASSWORD
                   |[Aa]ccess_?[Tt]oken|ACCESS_TOKEN|AccountKey|[?&](?:key|sig|code))
                 ['"]?\s{0,2}[:=]\s{0,2}(?:b?['"])?)
-      [^\s'",;&(){}\[\]<>*]{8,}
+      (?!os\.environ/) [^\s'",;&(){}\[\]<>*]{8,}
     """,
     re.VERBOSE,
 )
@@ -42,8 +42,6 @@ HINTS = re.compile(
     r"sk-|eyJ|[Bb]earer|BEARER|[Bb]asic|BASIC|://|[Kk][Ee][Yy]|ecret|SECRET|ssword|SSWORD|oken|OKEN|[?&](?:sig|code)="
 )
 """Without one of these a line holds no shape: most lines are done with after this one quick look."""
-
-NEVER_A_SECRET = frozenset({"os.environ"})
 
 
 class Redactor:
@@ -106,7 +104,7 @@ def _parts(value: str) -> Iterator[str]:
 
 
 def _spellings(value: str) -> Iterator[str]:
-    if len(value.strip()) < SHORTEST or value in NEVER_A_SECRET:
+    if len(value.strip()) < SHORTEST:
         return
     yield value
     yield json.dumps(value)[1:-1]

@@ -76,15 +76,14 @@ class Sink:
                     self._changed.wait()
                 if not self._lines:
                     return
-                batch, size = [], 0
-                if self._untold:
-                    batch.append(self._notice(self._untold))
-                    self._untold = 0
+                batch, size, told = [], 0, self._untold
+                self._untold = 0
                 while self._lines and size < BATCH_BYTES:
                     batch.append(self._lines.popleft())
                     size += len(batch[-1])
                 self._writing = True
-            written = self._put(("\n".join(batch) + "\n").encode("utf-8", "replace"))
+            shown = [self._notice(told), *batch] if told else batch
+            written = self._put(("\n".join(shown) + "\n").encode("utf-8", "replace"))
             with self._changed:
                 self._writing = False
                 if not written:
