@@ -172,7 +172,7 @@ class Daemon:
         for stale in self._runtime.glob("r*.sock"):
             stale.unlink(missing_ok=True)
         await self._stub.start()
-        stack.push_async_callback(self._stub.stop)
+        stack.push_async_callback(self._stub.close)
         listening = await self._balancer.start()
         stack.push_async_callback(self._balancer.stop, 0.0)
         await self._control.start()
@@ -222,8 +222,11 @@ class Daemon:
     # Small listeners that tie parts together.
 
     def _remember(self, event: ev.Event) -> None:
-        if isinstance(event, ev.ReplicaReady):
-            self._was_ready = True
+        match event:
+            case ev.ReplicaReady():
+                self._was_ready = True
+            case ev.ReplicaExited(replica=replica) | ev.ReplicaLaunchFailed(replica=replica):
+                self._stub.forget(replica)
 
     def _take_note_of(self, generation: Generation) -> None:
         self._logging.hide(generation)
@@ -251,7 +254,7 @@ class Daemon:
             environment=generation.environment,
             directory=generation.directory,
             socket_path=socket_path,
-            stub_url=self._stub.url,
+            stub_url=self._stub.url_for(number),
             debug=settings.logs.litellm_debug,
         )
         return Replica(

@@ -52,15 +52,10 @@ class LivenessProbe:
             self._session = None
 
 
-async def first_answer(probe: Probe, socket_path: Path, *, interval: float = 0.02, patience: float = 0.2) -> None:
+async def first_answer(probe: Probe, socket_path: Path, *, interval: float = 0.02) -> None:
     """Returns when the replica answers for the first time. Deadlines are the caller's.
 
-    Looking for the socket is cheap and done every `interval`; a socket that does not answer is asked every `patience`.
+    Until there is a socket, looking for it is all that is done: a replica that loads LiteLLM needs the processor.
     """
-    while True:
-        if socket_path.is_socket():
-            if await probe.ask() is None:
-                return
-            await asyncio.sleep(patience)
-        else:
-            await asyncio.sleep(interval)
+    while not socket_path.is_socket() or await probe.ask() is not None:
+        await asyncio.sleep(interval)

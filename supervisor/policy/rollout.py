@@ -261,7 +261,9 @@ def _surge(world: World) -> tuple[Action, ...]:
             pending.append(slot)
     if not pending:
         return ()
-    reason = "restart" if all(view.generation == world.generation for view in _live_in(world, pending[0])) else "roll-out"
+    reason = (
+        "restart" if all(view.generation == world.generation for view in _live_in(world, pending[0])) else "roll-out"
+    )
     return (Spawn(pending[0], world.generation, reason),)
 
 
@@ -277,6 +279,12 @@ def _is_settled(world: World) -> bool:
 
 def after_exit(trial: Trial | None, view: ReplicaView, *, expected: bool) -> Trial | None:
     """The trial after a replica ended: an exit while starting counts against the generation."""
-    if trial is None or expected or not trial.passed or view.generation != trial.generation or view.ready_since is not None:
+    if (
+        trial is None
+        or expected
+        or not trial.passed
+        or view.generation != trial.generation
+        or view.ready_since is not None
+    ):
         return trial
     return dataclasses.replace(trial, failures=trial.failures + 1)

@@ -1,0 +1,139 @@
+"""From a changed file to a roll-out, or to a refusal that changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from supervisor import events as ev
+from supervisor.control.operations import ReloadOutcome, ReloadResult
+from supervisor.litellm_config.generation import Generation
+from supervisor.reload import Reloader
+
+GOOD = "model_list:\n  - model_name: {name}\n    litellm_params: {{model: openai/x, api_key: none}}\n"
+
+
+class FakeFleet:
+    """Wants what it is told to want; every roll-out ends as `result` says."""
+
+    def __init__(self) -> None:
+        self.wanted: Generation | None = None
+        self.wants: list[tuple[str, Path, str, bool]] = []
+        self.result: ReloadResult | None = ReloadResult.ROLLED
+
+    @property
+    def live_generations(self) -> frozenset[str]:
+        return frozenset() if self.wanted is None else frozenset({self.wanted.digest})
+
+    def want(
+        self, generation: Generation, config_path: Path, *, reason: str, again: bool
+    ) -> asyncio.Future[ReloadOutcome]:
+        self.wanted = generation
+        self.wants.append((generation.digest, config_path, reason, again))
+        future: asyncio.Future[ReloadOutcome] = asyncio.get_running_loop().create_future()
+        if self.result is not None:
+            future.set_result(ReloadOutcome(self.result, generation.digest))
+        return future
+
+
+class Scene:
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "litellm.config.yaml"
+        self.config.write_text(GOOD.format(name="first"))
+        self.runtime = folder / "run"
+        self.runtime.mkdir(mode=0o700)
+        state = folder / "state"
+        state.mkdir(mode=0o700)
+        self.fleet = FakeFleet()
+        self.events = ev.Events()
+        self.seen: list[ev.Event] = []
+        self.events.subscribe(self.seen.append)
+        self.generations: list[Generation] = []
+        self.reloader = Reloader(
+            self.config,
+            environ={"PATH": "/usr/bin"},
+            runtime_dir=self.runtime,
+            state_dir=state,
+            fleet=self.fleet,
+            events=self.events,
+            on_generation=self.generations.append,
+        )
+
+    async def reload(self, *, wait: bool = True) -> ReloadOutcome:
+        return await self.reloader.reload(reason="test", wait=wait, again=False)
+
+    def refusals(self) -> list[ev.ConfigurationChangeRefused]:
+        return [event for event in self.seen if isinstance(event, ev.ConfigurationChangeRefused)]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+async def test_a_good_file_is_rendered_and_wanted(scene: Scene) -> None:
+    outcome = await scene.reload()
+    [(digest, path, reason, again)] = scene.fleet.wants
+    assert outcome == ReloadOutcome(ReloadResult.ROLLED, digest)
+    assert "first" in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o400
+    assert (reason, again) == ("test", False)
+    assert scene.config in scene.generations[0].watched
+
+
+async def test_a_broken_file_changes_nothing_but_what_is_known_about_it(scene: Scene) -> None:
+    await scene.reload()
+    before = scene.fleet.wanted
+    scene.config.write_text("model_list: [\n")
+    outcome = await scene.reload()
+    assert outcome.result is ReloadResult.REFUSED
+    assert before is not None
+    assert outcome.generation == before.digest
+    assert any(str(scene.config) in problem for problem in outcome.problems)
+    assert scene.fleet.wanted is before
+    assert len(scene.fleet.wants) == 1
+    assert scene.reloader.refusal is not None
+    assert scene.reloader.refusal.problems == outcome.problems
+
+
+async def test_the_same_refusal_is_announced_once(scene: Scene) -> None:
+    scene.config.write_text("model_list: [\n")
+    for _ in range(3):
+        await scene.reload()
+    assert len(scene.refusals()) == 1
+    scene.config.write_text("model_list: 7\n")
+    await scene.reload()
+    assert len(scene.refusals()) == 2
+
+
+async def test_a_repaired_file_is_not_refused_any_more(scene: Scene) -> None:
+    scene.config.write_text("model_list: [\n")
+    await scene.reload()
+    scene.config.write_text(GOOD.format(name="second"))
+    assert (await scene.reload()).result is ReloadResult.ROLLED
+    assert scene.reloader.refusal is None
+
+
+async def test_a_file_that_is_gone_is_a_refusal(scene: Scene) -> None:
+    await scene.reload()
+    scene.config.unlink()
+    assert (await scene.reload()).result is ReloadResult.REFUSED
+    assert len(scene.fleet.wants) == 1
+
+
+async def test_without_waiting_a_roll_out_under_way_is_reported_as_started(scene: Scene) -> None:
+    scene.fleet.result = None
+    assert (await scene.reload(wait=False)).result is ReloadResult.STARTED
+
+
+async def test_what_no_generation_needs_any_more_is_removed_from_the_runtime_directory(scene: Scene) -> None:
+    await scene.reload()
+    first = scene.fleet.wants[0][1]
+    scene.config.write_text(GOOD.format(name="second"))
+    await scene.reload()
+    assert first.exists(), "the first was still live when the second was rendered"
+    scene.config.write_text(GOOD.format(name="third"))
+    await scene.reload()
+    assert not first.exists()
