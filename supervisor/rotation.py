@@ -66,7 +66,7 @@ class Rotation:
         self._limits = limits
         self._upstreams: dict[int, Upstream] = {}
         self._line: deque[Waiter] = deque()
-        self._cursor = 0
+        self._cursor = -1
         self._left: list[Callable[[Upstream], None]] = []
         self._key_headers: frozenset[str] = frozenset()
 

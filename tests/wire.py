@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import SecretStr
 
@@ -209,6 +209,12 @@ class Client:
         await self.send(method, target, headers, body)
         return await self.answer(bodiless=method == "HEAD")
 
+    def pause_reading(self) -> None:
+        cast("asyncio.Transport", self.writer.transport).pause_reading()
+
+    def resume_reading(self) -> None:
+        cast("asyncio.Transport", self.writer.transport).resume_reading()
+
     def leave(self) -> None:
         self.writer.transport.abort()
 
@@ -276,7 +282,7 @@ async def bench(*replicas: ScriptedReplica, **sections: dict[str, Any]) -> Async
     settings = Settings.model_validate({**sections, "balancer": {"port": 0, **sections.get("balancer", {})}})
     rotation = Rotation(round_robin, QueueLimits(size=settings.queue.size, timeout=settings.queue.timeout))
     events = Events()
-    balancer = Balancer(rotation=rotation, settings=settings, events=events, health=lambda: made.status())
+    balancer = Balancer(rotation=rotation, settings=settings, events=events, health=lambda: made.status())  # noqa: PLW0108 - it is made below
     seen: list[RequestFinished] = []
     events.subscribe(lambda event: seen.append(event) if isinstance(event, RequestFinished) else None)
     listening = await balancer.start()
