@@ -142,11 +142,8 @@ class Exchange:
         decision = access.decide(asked, self._around.rules)
         if decision.refusal is not None:
             return self._refuse(decision.refusal)
-        keyless = decision.verdict is Verdict.KEYLESS
         try:
-            if self._websocket:
-                return await self._tunnel(decision.client, keyless=keyless)
-            return await self._through_replicas(decision.client, keyless=keyless)
+            return await self._through_replicas(decision.client, keyless=decision.verdict is Verdict.KEYLESS)
         except NobodyReady as nobody:
             return self._ours(
                 replies.unavailable(str(nobody), self._request_id, retry_after=nobody.retry_after), "unavailable"
@@ -208,6 +205,8 @@ class Exchange:
                 # The replica may answer before it has read everything, so both directions run at once.
                 pump = asyncio.create_task(body.pump(connection))
             response = await connection.head()
+            self._status = response.status
+            switched = response.status == 101
             framing = client_framing(response, http_1_0=self._http_1_0)
             keep_alive = request.keep_alive and framing is not Framing.CLOSE and not self._around.stopping.is_set()
             head = response_head(
@@ -219,8 +218,14 @@ class Exchange:
                 request_id=self._request_id,
                 keep_alive=keep_alive,
                 http_1_0=self._http_1_0,
+                upgrade=b"websocket" if switched else None,
             )
-            self._status = response.status
+            if switched:
+                await self._client.begin(head, framing, [], last=False)
+                await websocket.tunnel(request, self._client, connection, upstream)
+                self._outcome = "answered"
+                connection.abort()
+                return _CLOSING
             await relay_response(
                 connection, self._client, upstream, response, head, framing=framing, route=self._route.name
             )
@@ -252,6 +257,7 @@ class Exchange:
             request_id=self._request_id,
             chunked=chunked,
             credential=_credential(upstream) if keyless else None,
+            upgrade=b"websocket" if self._websocket else None,
         )
         opening = head + body.opening()
         pool = self._around.pool
@@ -290,9 +296,6 @@ class Exchange:
         except ValueError:
             return True
         return not isinstance(document, dict) or document.get("background") not in {None, False}
-
-    async def _tunnel(self, client: str, *, keyless: bool) -> web.StreamResponse:
-        return self._refuse(websocket.NOT_SERVED)
 
     def _gave_no_answer(self, error: UpstreamError, *, repeatable: bool) -> web.StreamResponse:
         if isinstance(error, ResponseTimeout):

@@ -7,6 +7,7 @@ requests; what happens to each is `exchange`'s story.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -107,18 +108,15 @@ class Balancer:
         for connection in self._front.connections:
             if connection not in self._busy:
                 connection.force_close()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain):
                 await self._quiet.wait()
-        except TimeoutError:
-            pass
         await self._front.shutdown(timeout=_AT_ONCE if self._busy else _LAST_WORDS)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
                 await self._quiet.wait()
-        finally:
-            self._pool.close()
-            self._listening = ()
+        self._pool.close()
+        self._listening = ()
 
     def snapshot(self) -> BalancerStatus:
         return BalancerStatus(

@@ -72,6 +72,7 @@ class Connection(asyncio.Protocol):
         self._head_only = False
         self._busy = False
         self._tunnel = False
+        self.on_writable: Callable[[], None] | None = None  # of a tunnel: `push` may go on
         self.closed = False
         self.reusable = True
         self.used = 0
@@ -178,9 +179,17 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def tunnel(self) -> None:
-        """From now on bytes are only passed on: the replica has switched protocols."""
+        """From now on bytes are only passed on, with `push` and `body`: the replica has switched protocols."""
         self._tunnel = True
+        self.reusable = False
         self._stop_timer()
+
+    def push(self, data: bytes) -> bool:
+        """Sends bytes through the tunnel; False when the next ones should wait until `on_writable` is called."""
+        if self.closed or self._transport is None:
+            return True
+        self._transport.write(data)
+        return not self._writing_paused
 
     # asyncio.Protocol.
 
@@ -233,6 +242,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writing_paused = False
+        if self.on_writable is not None:
+            self.on_writable()
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
