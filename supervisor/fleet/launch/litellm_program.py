@@ -12,9 +12,11 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+import secrets
 import signal
 import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -22,16 +24,20 @@ from typing import Any, NoReturn
 HERE = Path(__file__).resolve().parent
 MODULES_FILE = "LITESUP_MODULES_FILE"  # where a replica writes, when it leaves, what it imported after `load`
 
+_IMPORTED = ("litellm", "litellm.proxy.proxy_cli", "litellm.proxy.proxy_server", "uvicorn")
+_DRAWN_AT_IMPORT: tuple[tuple[str, str, Callable[[], object]], ...] = (
+    ("litellm.integrations.custom_guardrail", "_PRE_CALL_EXECUTED_TOKEN", lambda: secrets.token_hex(16)),
+    ("openai.lib.bedrock", "_LEGACY_SIGNATURE_KEY", lambda: os.urandom(32)),
+    ("opentelemetry.sdk.resources", "_service_instance_id", lambda: None),  # drawn again when it is asked for
+)
+
 _loaded: frozenset[str] = frozenset()
 
 
 def load() -> None:
     """Imports LiteLLM; in the fork server this is done once, for all replicas."""
-    import litellm
-    import litellm.proxy.proxy_cli
-    import litellm.proxy.proxy_server
-    import uvicorn  # noqa: F401
-
+    for name in _IMPORTED:
+        importlib.import_module(name)
     for name in modules_to_preload(importlib.metadata.version("litellm")):
         with contextlib.suppress(Exception):  # another version has other modules; a replica imports what it needs
             importlib.import_module(name)
@@ -98,11 +104,15 @@ def serve(arguments: list[str], socket_path: str) -> None:
 def _own_identifiers() -> None:
     """What LiteLLM drew at import must not be the same in every replica.
 
-    With one pod id for all, every replica would believe that it holds the lock of the pool's periodic jobs.
+    With one pod id for all, every replica would believe that it holds the lock of the pool's periodic jobs. That these
+    are all of them is held by a test, which looks for others.
     """
     from litellm.proxy import proxy_server
 
     proxy_server.proxy_logging_obj.db_spend_update_writer.pod_lock_manager.pod_id = str(uuid.uuid4())
+    for module, name, draw in _DRAWN_AT_IMPORT:
+        if name in (names := vars(sys.modules[module]) if module in sys.modules else {}):
+            names[name] = draw()
 
 
 def _install_warm_up() -> None:
@@ -120,7 +130,7 @@ def _write_modules(path: Path) -> None:
     lines = [
         name
         for name, module in list(sys.modules.items())
-        if name not in _loaded and "site-packages" in (getattr(module, "__file__", None) or "")
+        if name not in _loaded and "-packages" in (getattr(module, "__file__", None) or "")
     ]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 

@@ -59,8 +59,8 @@ def settle(order: dict[str, Any]) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a pipe would hold lines back by the block
     random.seed()
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed()
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
     if "multiprocessing" in sys.modules:
         sys.modules["multiprocessing"].current_process().authkey = os.urandom(32)
     gc.enable()

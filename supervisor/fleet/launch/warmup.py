@@ -16,7 +16,6 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,12 +46,13 @@ async def warm_up() -> None:
 
 
 async def _requests(url: str) -> None:
-    from litellm import Router
+    import litellm
     from litellm.proxy import proxy_server
 
+    clients = set(litellm.in_memory_llm_clients_cache.cache_dict)
     with _quiet(), _direct(), _restored():
         deployment = {"model": "openai/warm-up", "api_base": f"{url}/v1", "api_key": "warm-up", "max_retries": 0}
-        router = Router(model_list=[{"model_name": _MODEL, "litellm_params": deployment}], num_retries=0)
+        router = litellm.Router(model_list=[{"model_name": _MODEL, "litellm_params": deployment}], num_retries=0)
         proxy_server.llm_router = router
         proxy_server.master_key = key = f"sk-{secrets.token_hex(16)}"
         try:
@@ -61,8 +61,7 @@ async def _requests(url: str) -> None:
             await _settled()
         finally:
             router.discard()
-            proxy_server.user_api_key_cache.in_memory_cache.flush_cache()
-            await _forget_clients()
+            await _close_clients(clients)
 
 
 async def _ask(app: Any, key: str, *, streamed: bool) -> None:
@@ -127,16 +126,13 @@ async def _settled() -> None:
         await GLOBAL_LOGGING_WORKER.flush()
 
 
-async def _forget_clients() -> None:
-    """Closes the connections to the stub, and forgets the clients that hold them."""
+async def _close_clients(older: set[str]) -> None:
+    """Closes the connections to the stub; clients that LiteLLM made at import stay as they are."""
     import litellm
 
-    cache = litellm.in_memory_llm_clients_cache
-    clients = list(cache.cache_dict.values())
-    cache.flush_cache()
-    for client in clients:
+    for name, client in list(litellm.in_memory_llm_clients_cache.cache_dict.items()):
         close = getattr(client, "close", None) or getattr(client, "aclose", None)
-        if close is not None:
+        if name not in older and close is not None:
             with contextlib.suppress(Exception):
                 closing = close()
                 if asyncio.iscoroutine(closing):
@@ -170,28 +166,46 @@ def _direct() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _restored() -> Iterator[None]:
-    """Puts the globals of LiteLLM's modules back, and the contents of those that are lists, dicts and sets."""
-    modules = [module for name in _WATCHED if (module := sys.modules.get(name)) is not None]
-    before = [(module, _contents(module)) for module in modules]
+    """Puts back the globals of LiteLLM's modules, its caches, and the contents of what is a list, dict or set there."""
+    before = [(namespace, _contents(namespace)) for namespace in _namespaces()]
     try:
         yield
     finally:
-        for module, contents in before:
-            _put_back(module, contents)
+        for namespace, contents in before:
+            _put_back(namespace, contents)
 
 
-def _contents(module: ModuleType) -> dict[str, tuple[Any, Any]]:
+def _namespaces() -> Iterator[dict[str, Any]]:
+    import litellm
+    from litellm.proxy import proxy_server
+
+    yield from (vars(module) for name in _WATCHED if (module := sys.modules.get(name)) is not None)
+    yield vars(litellm.in_memory_llm_clients_cache)
+    yield from _caches(proxy_server.user_api_key_cache)
+    yield from _caches(proxy_server.proxy_logging_obj.internal_usage_cache)
+
+
+def _caches(holder: Any, depth: int = 3) -> Iterator[dict[str, Any]]:
+    """A cache in memory, wherever in a cache of several layers it is."""
+    inside = getattr(holder, "__dict__", {})
+    if "cache_dict" in inside:
+        yield inside
+    elif depth:
+        for value in inside.values():
+            yield from _caches(value, depth - 1)
+
+
+def _contents(namespace: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     kept = {}
-    for name, value in vars(module).items():
+    for name, value in namespace.items():
         if not name.startswith("__"):
             kept[name] = (value, value.copy() if type(value) in {list, dict, set} else None)
     return kept
 
 
-def _put_back(module: ModuleType, contents: dict[str, tuple[Any, Any]]) -> None:
+def _put_back(namespace: dict[str, Any], contents: dict[str, tuple[Any, Any]]) -> None:
     for name, (value, copy) in contents.items():
-        if vars(module).get(name) is not value:
-            setattr(module, name, value)
+        namespace[name] = value
         if copy is None or value == copy:
             continue
         value.clear()

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import supervisor.fleet.launch as package
+
+PROGRAM = Path(package.__path__[0]) / "litellm_program.py"
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> dict[str, Any]:
+    """The program as it is, with lists of our own beside it."""
+    (tmp_path / "preload").mkdir()
+    for version in ("1.9.0", "1.80.0", "1.106.2"):
+        (tmp_path / "preload" / f"{version}.txt").write_text(f"# a comment\n\nmodule_of_{version}\n")
+    copy = tmp_path / "litellm_program.py"
+    copy.write_text(PROGRAM.read_text())
+    return runpy.run_path(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("version", "nearest"),
+    [("1.106.2", "1.106.2"), ("1.106.3", "1.106.2"), ("2.0", "1.106.2"), ("1.80.5rc1", "1.80.0"), ("1.2", "1.9.0")],
+)
+def test_a_version_without_a_list_takes_the_nearest_older_one(program: dict[str, Any], version: str, nearest: str):
+    assert program["modules_to_preload"](version) == [f"module_of_{nearest}"]
+
+
+def test_importing_the_program_imports_no_litellm(program: dict[str, Any]):
+    assert "litellm" not in program
