@@ -1,0 +1,241 @@
+"""What the fork server's own faults do to a launch, and the daemon's death to its processes. Real processes, fake LiteLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from supervisor.errors import LaunchFailed
+from supervisor.events import Event, Events, ForkServerLost, ForkServerStarted
+from supervisor.fleet.launch import kernel
+from supervisor.fleet.launch.forked import ForkedLauncher
+from supervisor.fleet.launch.forkserver import ForkServerUnusable
+from supervisor.fleet.launch.orphans import Orphans
+from supervisor.fleet.launch.plain import PlainLauncher
+from supervisor.fleet.launch.spec import LaunchSpec, Process
+from tests.eventually import eventually
+from tests.fake_litellm import PROGRAM
+
+ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+
+
+class Forked:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.seen: list[Event] = []
+        self.events = Events()
+        self.events.subscribe(self.seen.append)
+        self.launcher = ForkedLauncher(self.events, PROGRAM, start_timeout=20.0, answer_timeout=1.0)
+        self.processes: list[Process] = []
+
+    def spec(self, **environment: str) -> LaunchSpec:
+        number = len(self.processes) + 1
+        socket_path = self.directory / f"{number}.sock"
+        return LaunchSpec(number, 0, (), ENVIRONMENT | environment, socket_path, self.directory)
+
+    async def launch(self, **environment: str) -> Process:
+        process = await self.launcher.launch(self.spec(**environment))
+        self.processes.append(process)
+        return process
+
+    @property
+    def server(self) -> int:
+        assert self.launcher.fork_server_pid is not None
+        return self.launcher.fork_server_pid
+
+    def kinds(self) -> list[type[Event]]:
+        return [type(event) for event in self.seen]
+
+
+@pytest.fixture
+async def forked(short_dir: Path) -> AsyncIterator[Forked]:
+    made = Forked(short_dir)
+    await made.launcher.prepare(ENVIRONMENT)
+    yield made
+    await made.launcher.close()
+    for process in made.processes:
+        process.kill()
+        await process.wait()
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists() and not kernel.is_zombie(pid)
+
+
+async def listening(process: Process) -> None:
+    async with asyncio.timeout(20):
+        async for line in process.output():
+            if "listening" in line:
+                return
+    raise AssertionError("it never listened")
+
+
+async def test_a_killed_fork_server_is_replaced_ahead_of_need(forked: Forked):
+    replica = await forked.launch()
+    first = forked.server
+    os.kill(first, signal.SIGKILL)
+    await eventually(lambda: forked.launcher.fork_server_pid not in {None, first}, what="another fork server")
+    assert forked.kinds() == [ForkServerStarted, ForkServerLost, ForkServerStarted]
+    assert alive(replica.pid)
+    await listening(await forked.launch())
+
+
+async def test_a_wedged_fork_server_is_killed_and_the_launch_made_by_another(forked: Forked):
+    replica = await forked.launch()
+    first = forked.server
+    os.kill(first, signal.SIGSTOP)
+    await listening(await forked.launch())
+    assert not alive(first)
+    assert alive(replica.pid)
+    assert "within 1 s" in next(event.reason for event in forked.seen if isinstance(event, ForkServerLost))
+
+
+async def test_a_launch_that_is_cancelled_leaves_nothing_behind(forked: Forked):
+    await listening(await forked.launch())
+    os.kill(forked.server, signal.SIGSTOP)
+    before = {*kernel.children()}
+    launching = asyncio.ensure_future(forked.launcher.launch(forked.spec()))
+    await asyncio.sleep(0)  # the order is in the socket
+    os.kill(forked.server, signal.SIGCONT)
+    launching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await launching
+    await eventually(
+        lambda: all(kernel.is_zombie(pid) for pid in {*kernel.children()} - before - {forked.launcher.fork_server_pid}),
+        what="the end of the process that nobody knows",
+    )
+    await listening(await forked.launch())
+
+
+async def test_another_environment_gets_another_fork_server_and_replicas_stay(forked: Forked):
+    replica = await forked.launch()
+    first = forked.server
+    await forked.launcher.prepare(ENVIRONMENT | {"LITESUP_OWN": "1"})
+    assert forked.server == first
+    await forked.launcher.prepare(ENVIRONMENT | {"NEW": "1"})
+    assert forked.server != first
+    assert not alive(first)
+    assert alive(replica.pid)
+
+
+async def test_an_environment_in_which_nothing_can_be_imported_keeps_the_old_fork_server(forked: Forked):
+    first = forked.server
+    with pytest.raises(ForkServerUnusable, match="no such package"):
+        await forked.launcher.prepare(ENVIRONMENT | {"FAKE_LOAD_FAILS": "no such package"})
+    assert forked.server == first
+    await listening(await forked.launch())
+
+
+async def test_a_thread_in_the_fork_server_is_named(forked: Forked):
+    with pytest.raises(ForkServerUnusable, match="a stray thread"):
+        await forked.launcher.prepare(ENVIRONMENT | {"FAKE_LOAD_THREAD": "a stray thread"})
+
+
+async def test_a_python_that_does_not_start_is_a_failed_launch(short_dir: Path):
+    missing = ForkedLauncher(Events(), short_dir / "missing.py")
+    with pytest.raises(LaunchFailed, match=r"missing\.py"):
+        await missing.prepare(ENVIRONMENT)
+    await missing.close()
+
+
+async def test_two_forked_replicas_draw_different_random_numbers(forked: Forked):
+    import aiohttp
+
+    drawn = []
+    for _ in range(2):
+        await listening(await forked.launch())
+        connector = aiohttp.UnixConnector(str(forked.directory / f"{len(forked.processes)}.sock"))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            async with session.get("http://replica/fake/process") as response:
+                drawn.append((await response.json())["random"])
+    assert drawn[0] != drawn[1]
+
+
+async def test_an_orphan_is_reaped_only_after_its_possible_owner_had_time(forked: Forked):
+    orphans = Orphans()
+    replica = await forked.launch(FAKE_CHILD="1")
+    await listening(replica)
+    (child,) = (int(text) for text in Path(f"/proc/{replica.pid}/task/{replica.pid}/children").read_text().split())
+    stranger = await asyncio.create_subprocess_exec("true")
+    replica.kill()
+    await replica.wait()
+    await eventually(lambda: kernel.is_zombie(child), what="the orphan's end")
+    assert child not in orphans.sweep()
+    assert child in orphans.sweep()
+    assert await stranger.wait() == 0
+
+
+DAEMON = """
+import asyncio, sys
+from pathlib import Path
+from supervisor.events import Events
+from supervisor.fleet.launch.forked import ForkedLauncher
+from supervisor.fleet.launch.plain import PlainLauncher
+from supervisor.fleet.launch.spec import LaunchSpec
+from tests.fake_litellm import PROGRAM
+
+async def main(kind, directory):
+    launcher = PlainLauncher(PROGRAM) if kind == "plain" else ForkedLauncher(Events(), PROGRAM)
+    environment = {"PATH": "/usr/bin"}
+    await launcher.prepare(environment)
+    pids = [getattr(launcher, "fork_server_pid", None)]
+    for number in (1, 2):
+        spec = LaunchSpec(number, 0, (), environment, Path(directory, f"{number}.sock"), Path(directory))
+        process = await launcher.launch(spec)
+        pids.append(process.pid)
+        async for line in process.output():
+            if "listening" in line:
+                break
+    print(*(pid for pid in pids if pid), flush=True)
+    await asyncio.sleep(3600)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["plain", "fork"])
+async def test_whatever_kills_the_daemon_replicas_and_fork_server_die(kind: str, short_dir: Path):
+    script = short_dir / "daemon.py"
+    script.write_text(DAEMON)
+    root = Path(__file__).resolve().parents[2]
+    daemon = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(script),
+        kind,
+        str(short_dir),
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(root)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert daemon.stdout is not None
+    async with asyncio.timeout(30):
+        pids = [int(text) for text in (await daemon.stdout.readline()).split()]
+    assert len(pids) == (2 if kind == "plain" else 3)
+    assert all(alive(pid) for pid in pids)
+    daemon.kill()
+    await daemon.wait()
+    await eventually(lambda: not any(alive(pid) for pid in pids), within=5, what="the end of everything")
+
+
+@pytest.mark.parametrize("kind", ["plain", "fork"])
+def test_it_works_on_uvloop(kind: str, short_dir: Path):
+    async def life() -> str:
+        launcher = PlainLauncher(PROGRAM) if kind == "plain" else ForkedLauncher(Events(), PROGRAM)
+        await launcher.prepare(ENVIRONMENT)
+        spec = LaunchSpec(1, 0, (), ENVIRONMENT, short_dir / "1.sock", short_dir)
+        process = await launcher.launch(spec)
+        await listening(process)
+        process.terminate()
+        async with asyncio.timeout(20):
+            status = await process.wait()
+        await launcher.close()
+        return str(status)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(life()) == "exit 0"
