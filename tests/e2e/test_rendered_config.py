@@ -140,6 +140,34 @@ general_settings:
     assert seen["master_key"] == "sk-my-own-0123456789"
 
 
+ANSWER = """
+import asyncio, json, sys
+from litellm.proxy import proxy_server
+async def main():
+    router, *_ = await proxy_server.ProxyConfig().load_config(router=None, config_file_path=sys.argv[1])
+    asked = {"messages": [{"role": "user", "content": "hello"}]}
+    seen = {}
+    for name in router.get_model_names():
+        whole = await router.acompletion(model=name, **asked)
+        stream = await router.acompletion(model=name, stream=True, **asked)
+        parts = [chunk.choices[0].delta.content or "" async for chunk in stream]
+        seen[name] = [whole.choices[0].message.content, "".join(parts), len([part for part in parts if part])]
+    print()
+    print(json.dumps(seen))
+asyncio.run(main())
+"""
+
+
+def test_the_demo_answers_and_streams_with_no_key_and_no_network(tmp_path):
+    generation = build_generation(GUIDE.parent / "demo.yaml", {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}, None)
+    seen = run(ANSWER, str(write_rendered(generation, tmp_path)), generation=generation)
+    assert set(seen) == {"demo", "gpt-4"}
+    for whole, streamed, parts in seen.values():
+        assert whole == streamed
+        assert "LiteLLM" in whole or "demo" in whole
+        assert parts > 1
+
+
 ASSUMPTIONS = """
 import json, re, inspect
 import click

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from supervisor.errors import ConfigurationRefused, Severity
+from supervisor.litellm_config import env_file
 from supervisor.litellm_config.build import build_generation, examine
 from supervisor.litellm_config.generation import Generation
 
@@ -169,6 +170,13 @@ environment_variables:
     assert generation.environment["LITELLM_MASTER_KEY"] == generation.master_key.get_secret_value() == "sk-" + secret
 
 
+def test_a_secret_that_had_to_be_written_into_a_list_is_in_no_repr(tmp_path):
+    text = "model_list: []\nmcp_servers: {a: {command: c, args: ['${MY_TOKEN}']}}\n"
+    generation = build(tmp_path, text, MY_TOKEN="hunter2-token")
+    assert rendered(generation)["mcp_servers"]["a"]["args"] == ["hunter2-token"]
+    assert "hunter2" not in repr(generation) + "".join(map(str, generation.adaptations))
+
+
 def test_a_literal_master_key_leaves_the_rendered_file(tmp_path):
     generation = build(tmp_path, model("rpm: 5") + "general_settings: {master_key: sk-literal-0123456789}\n")
     assert "sk-literal" not in generation.config_text
@@ -227,6 +235,11 @@ def test_env_file_beside_the_configuration_is_read_and_never_overrides(tmp_path)
     assert generation.environment["B_KEY"] == "from file"
     assert generation.environment["C"] == "from-outside!"
     assert generation.environment["D"] == "1"
+
+
+def test_the_env_file_adds_only_what_is_not_set(tmp_path):
+    (tmp_path / ".env").write_text("A=file\nB=file\n")
+    assert env_file.read(tmp_path / ".env", {"A": "real"}) == ({"B": "file"}, ())
 
 
 def test_a_broken_line_of_the_env_file_is_a_warning_at_its_line(tmp_path):

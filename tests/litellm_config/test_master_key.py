@@ -1,9 +1,11 @@
 """A key is made once, whoever asks first, and never one that others could read."""
 
+import secrets
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pydantic import SecretStr
 
 from supervisor.errors import ConfigurationRefused
 from supervisor.litellm_config.master_key import FILE_NAME, PLACEHOLDER, kept, kept_or_made, objection_to
@@ -24,6 +26,19 @@ def test_all_who_start_at_once_get_the_same_key(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         keys = set(pool.map(lambda _: kept_or_made(tmp_path / "state").get_secret_value(), range(32)))
     assert len(keys) == 1
+
+
+def test_a_key_that_another_made_meanwhile_is_the_one_that_counts(tmp_path, monkeypatch):
+    real = secrets.token_urlsafe
+
+    def interrupted(size):
+        monkeypatch.setattr(secrets, "token_urlsafe", real)
+        winners.append(kept_or_made(tmp_path))
+        return real(size)
+
+    winners: list[SecretStr] = []
+    monkeypatch.setattr(secrets, "token_urlsafe", interrupted)
+    assert kept_or_made(tmp_path) == winners[0] == kept(tmp_path)
 
 
 def test_there_is_none_before_one_is_made(tmp_path):
