@@ -311,6 +311,7 @@ class Pool:
                 generation=member.generation.digest,
                 socket_path=member.shell.spec.socket_path,
                 credential=member.generation.master_key,
+                key_header=member.generation.key_header,
             )
         )
         if self._trial is None and self._wanted is not None and self._wanted.generation.digest == member.generation.digest:

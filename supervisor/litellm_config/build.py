@@ -169,4 +169,11 @@ def _finish(draft: _Draft, root: MapNode, key: SecretStr) -> Generation:
         source=draft.source,
         watched=tuple(dict.fromkeys(draft.watched)),
         adaptations=adaptations,
+        key_header=_key_header(draft.root),
     )
+
+
+def _key_header(root: MapNode) -> str:
+    general = root.get("general_settings")
+    name = general.get("litellm_key_header_name") if isinstance(general, MapNode) else None
+    return name.value if isinstance(name, Scalar) and isinstance(name.value, str) and name.value else "Authorization"

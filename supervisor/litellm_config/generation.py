@@ -31,6 +31,7 @@ class Generation:
     source: Path  # the operator's file, absolute
     watched: tuple[Path, ...]  # every file on which this generation depends, absolute, existing or not
     adaptations: tuple[Finding, ...]  # what was changed on the way to LiteLLM, and notes
+    key_header: str = "Authorization"  # where its replicas look for a key
 
     @property
     def directory(self) -> Path:
