@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
 from collections.abc import AsyncIterator
 
 from supervisor.control.operations import LogLine, ReloadOutcome, ReloadResult
@@ -87,6 +88,8 @@ class ScriptedOperations:
         self.hold: asyncio.Event | None = None  # operations that wait do not end before it is set
         self.completed: list[str] = []
         self.followers = 0
+        self.stopped = threading.Event()  # for whoever plays the end of the daemon in another thread
+        self.followed = threading.Event()
 
     async def _do(self, *asked: object) -> None:
         self.asked.append(asked)
@@ -117,6 +120,7 @@ class ScriptedOperations:
 
     async def stop(self) -> None:
         await self._do("stop")
+        self.stopped.set()
 
     async def log_lines(self, slots: tuple[int, ...], *, follow: bool) -> AsyncIterator[LogLine]:
         self.followers += 1
@@ -124,6 +128,7 @@ class ScriptedOperations:
             for line in self.lines:
                 if not slots or line.slot in slots:
                     yield line
+            self.followed.set()
             while follow:
                 await asyncio.Event().wait()
         finally:

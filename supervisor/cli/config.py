@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from supervisor.cli.locate import control, location_options
 from supervisor.errors import ConfigurationRefused, ExitCode, Finding, LitesupError, Severity
 
 if TYPE_CHECKING:
@@ -79,10 +81,13 @@ def render_command(settings: Path | None, file: Path | None) -> None:
 
 
 @click.command("key", short_help="Show the pool's master key.")
-@settings_option
+@location_options
 @click.option("--state-dir", type=click.Path(path_type=Path), metavar="DIR", help="The daemon's, if not the usual.")
-def key_command(settings: Path | None, state_dir: Path | None) -> None:
-    """Show the pool's master key to its owner: stdout gets the key and nothing else."""
+def key_command(runtime_dir: Path | None, settings: Path | None, state_dir: Path | None) -> None:
+    """Show the pool's master key to its owner: stdout gets the key and nothing else.
+
+    It is the one that the configuration or LITELLM_MASTER_KEY gives, else the one that litesup has made and kept.
+    """
     from supervisor.litellm_config import master_key
     from supervisor.litellm_config.build import examine
     from supervisor.settings.directories import choose_state_dir
@@ -90,10 +95,11 @@ def key_command(settings: Path | None, state_dir: Path | None) -> None:
     loaded = _load(settings, {"state_dir": state_dir})
     directory = choose_state_dir(loaded.state_dir, os.environ, os.geteuid())
     _refuse_strangers(directory / master_key.FILE_NAME)
-    generation, _findings = examine(loaded.config, os.environ)
+    source = _running_config(runtime_dir, settings) or loaded.config
+    generation, _findings = examine(source, os.environ)
     if generation is None:
         click.echo(
-            f"litesup: {loaded.config} cannot be used with this shell's environment (see: litesup check); "
+            f"litesup: {source} cannot be used with this shell's environment (see: litesup check); "
             f"this is the key kept in {directory}",
             err=True,
         )
@@ -106,6 +112,13 @@ def key_command(settings: Path | None, state_dir: Path | None) -> None:
     click.echo(kept.get_secret_value())
 
 
+def _running_config(runtime_dir: Path | None, settings: Path | None) -> Path | None:
+    """The configuration of the daemon that runs, which may have been started elsewhere."""
+    with contextlib.suppress(LitesupError):
+        return Path(control(runtime_dir, settings).status(timeout=3.0).daemon.config)
+    return None
+
+
 def _refuse_strangers(file: Path) -> None:
     try:
         owner = file.lstat().st_uid
@@ -116,7 +129,7 @@ def _refuse_strangers(file: Path) -> None:
     if owner != os.geteuid():
         raise LitesupError(
             f"{file} belongs to another user (uid {owner}), and so does the key in it. "
-            "Ask as that user, for example: sudo -u litesup litesup key"
+            f"Ask as that user, for example: sudo -u '#{owner}' litesup key --state-dir {file.parent}"
         )
 
 

@@ -16,6 +16,7 @@ from typing import Self, TextIO
 
 from supervisor.cli.render import plural
 from supervisor.cli.terminal import Progress
+from supervisor.doctor.address import url_of
 from supervisor.events import DaemonStarted, DaemonStopping, Event, ForkServerStarted, ReplicaReady
 from supervisor.settings.schema import Settings
 
@@ -101,7 +102,7 @@ class StartProgress:
 
 def ready_text(replicas: int, listening: tuple[str, ...], model: str | None, seconds: float) -> str:
     """What is printed once everything serves: where, and a line to try."""
-    address = listening[0] if listening else "the balancer's port"
+    address = url_of(listening[0]) if listening else "the balancer's port"
     text = f"ready: {plural(replicas, 'replica')} on {address} after {seconds:.1f} s\n"
     if model is None or not listening:
         return text

@@ -49,7 +49,7 @@ def status_view(status: Status, now: float) -> RenderableType:
     head.append(daemon.condition.value, CONDITION_STYLE[daemon.condition])
     head.append(f"  {status.ready_replicas} of {plural(status.wanted_replicas, 'replica')} ready")
     if balancer.listening:
-        head.append(f"  {'  '.join(balancer.listening)}")
+        head.append(f"  on {' and '.join(balancer.listening)}")
     why = f", {generation.reason} {ago(now - generation.since)}" if generation.reason else ""
     versions = f"litesup {daemon.version}, LiteLLM {daemon.litellm_version}"
     traffic = f"{balancer.requests} ({balancer.failed} failed), {balancer.in_flight} in flight"

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import sys
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +24,25 @@ if TYPE_CHECKING:
     from supervisor.status import Status
 
 
+def _web_address(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        with contextlib.suppress(ValueError):
+            parts = urllib.parse.urlsplit(value)
+            if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:  # asking for it checks it
+                return value
+        raise click.BadParameter("should be an address such as http://127.0.0.1:8000")
+    return value
+
+
 @click.command("test", short_help="See whether applications get answers, and why not.")
 @location_options
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Ask this model only; may be repeated.")
-@click.option("--url", metavar="URL", help="The balancer's address, if it is not the one of this machine's daemon.")
+@click.option(
+    "--url",
+    metavar="URL",
+    callback=_web_address,
+    help="The balancer's address, if it is not the one of this machine's daemon.",
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0.1),
@@ -103,11 +119,12 @@ def _status(directory: Path) -> Status | None:
 
 
 def _address(settings: Settings, status: Status | None) -> str:
+    from supervisor.doctor.address import url_of
+
     if status is not None and status.balancer.listening:
-        return status.balancer.listening[0]
+        return url_of(status.balancer.listening[0])
     host = settings.balancer.host[0]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{settings.balancer.port}" if ":" in host else f"http://{host}:{settings.balancer.port}"
+    return url_of(f"[{host}]:{settings.balancer.port}" if ":" in host else f"{host}:{settings.balancer.port}")
 
 
 def _deployments(settings: Settings, directory: Path, status: Status | None) -> tuple[Deployment, ...]:

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from supervisor.doctor.address import url_of
 from supervisor.doctor.deployments import Deployment
 from supervisor.status import Status
 
@@ -52,7 +53,8 @@ def judge_balancer(address: str, attempt: Attempt, status: Status | None, runtim
     """Is it up: `GET /health` at `address`. `status` is what the daemon of `runtime_dir` says, if one answers."""
     name = "balancer"
     if attempt.failure is not None:
-        elsewhere = [other for other in status.balancer.listening if other != address] if status else []
+        listening = [url_of(other) for other in status.balancer.listening] if status else []
+        elsewhere = listening if address not in listening else []
         advice = []
         if status is None:
             advice.append(f"No daemon answers in {runtime_dir} either. Start one with: litesup start")

@@ -41,7 +41,7 @@ class Logbook:
         self._now = now
         self._lines: deque[LogLine] = deque(maxlen=keep)
         self._followers: set[_Follower] = set()
-        self._level: dict[int, str] = {}  # of each replica's last line that showed one: a traceback goes on with it
+        self._open: dict[int, str] = {}  # the level that each replica's next line has if it shows none
         self._log = structlog.get_logger()
 
     def take(self, *, slot: int, replica: int, generation: str, text: str) -> None:
@@ -53,16 +53,12 @@ class Logbook:
         self._lines.append(line)
         for follower in self._followers:
             follower.put(line)
-        seen = level_of(text)
-        if seen is None:
-            level = self._level.get(replica, "info") if text[:1].isspace() else "info"
-        else:
-            level = self._level[replica] = seen
+        level, self._open[replica] = graded(text, self._open.get(replica, "info"))
         getattr(self._log, level)("litellm", slot=slot, replica=replica, generation=generation, line=line.text)
 
     def forget(self, replica: int) -> None:
         """Lets go of what is only needed while the replica speaks; its lines stay."""
-        self._level.pop(replica, None)
+        self._open.pop(replica, None)
 
     async def lines(self, slots: tuple[int, ...], *, follow: bool) -> AsyncIterator[LogLine]:
         """`Operations.log_lines`."""
@@ -115,6 +111,19 @@ def tidy(text: str) -> str:
 def is_noise(text: str) -> bool:
     """LiteLLM's banner, empty lines, and the access line of a liveness probe that went well."""
     return BANNER.match(text) is not None or OWN_PROBE.search(text) is not None
+
+
+def graded(text: str, before: str) -> tuple[str, str]:
+    """The line's level, and the one for what may follow; `before` is what the line before it left.
+
+    Indented lines belong to the one above; a traceback ends with one line that is not indented.
+    """
+    shown = level_of(text)
+    if shown is not None:
+        return shown, "traceback" if text.startswith("Traceback") else shown
+    if before == "traceback":
+        return "error", before if text[:1].isspace() else "error"
+    return (before, before) if text[:1].isspace() else ("info", "info")
 
 
 def level_of(text: str) -> str | None:

@@ -36,6 +36,7 @@ LEVELS = {
     LogLevel.WARNING: logging.WARNING,
     LogLevel.ERROR: logging.ERROR,
 }
+LEVEL_COLOUR = {"debug": "\x1b[32m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 JOURNAL_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 Record = MutableMapping[str, Any]
@@ -120,22 +121,33 @@ class _Form:
         # On a terminal a line first wipes what is there: the progress of `litesup start` is written over and over.
         self._start = "\r\x1b[2K" if terminal else ""
         self._renderer: Any
-        if settings.format is LogFormat.TEXT or (settings.format is LogFormat.AUTO and terminal):
+        self._text = settings.format is LogFormat.TEXT or (settings.format is LogFormat.AUTO and terminal)
+        self._colours = terminal and not environ.get("NO_COLOR")
+        if self._text:
             self.stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-            colours = terminal and not environ.get("NO_COLOR")
-            self._renderer = structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=24, sort_keys=False)
+            self._renderer = structlog.dev.ConsoleRenderer(colors=self._colours, pad_event_to=24, sort_keys=False)
         else:
             self.stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
             self._renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
 
     def __call__(self, logger: Any, method: str, record: Record) -> str:
         level = str(record.get("level", "info"))
-        line = str(self._renderer(logger, method, record))
+        if self._text and record["event"] == "litellm":
+            line = self._replicas_line(record)
+        else:
+            line = str(self._renderer(logger, method, record))
         if self._journal:
             # Every line of a record is an entry of its own in the journal.
             prefix = f"<{JOURNAL_PRIORITY.get(level, 6)}>"
             return prefix + line.replace("\n", f"\n{prefix}")
         return self._start + line
+
+    def _replicas_line(self, record: Record) -> str:
+        """For a person: what LiteLLM said, and who; the generation is in `status` and in JSON."""
+        level = str(record["level"])
+        dim, colour, end = ("\x1b[2m", LEVEL_COLOUR.get(level, ""), "\x1b[0m") if self._colours else ("", "", "")
+        who = f"{record['slot']}/{record['replica']}"
+        return f"{dim}{record['timestamp']}{end} [{colour}{level:<8}{end}] {dim}{who:>5} |{end} {record['line']}"
 
     def dropped(self, count: int) -> str:
         """The line that says so."""
@@ -202,6 +214,7 @@ class EventLogger:
 
     def __call__(self, event: events.Event) -> None:
         fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+        fields = {name: round(value, 3) if isinstance(value, float) else value for name, value in fields.items()}
         getattr(self._log, level_of(event))(event_name(type(event)), **fields)
 
 

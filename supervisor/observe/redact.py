@@ -19,7 +19,7 @@ SHORTEST = 8
 """Characters. Shorter values ("true", "8080", "none") occur in lines that have nothing to do with them."""
 
 SECRET_NAME = re.compile(
-    r"KEY|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|PWD$|CONNECTION_STRING|WEBHOOK|(?:^|_)(?:PASS|AUTH|SAS|DSN)$",
+    r"KEY|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|_PWD$|CONNECTION_STRING|WEBHOOK|(?:^|_)(?:PASS|AUTH|SAS|DSN)$",
     re.IGNORECASE,
 )
 NAMES_A_FILE = re.compile(r"(?:_FILE|_PATH|_DIR|_DIRECTORY|_SOCK)$", re.IGNORECASE)

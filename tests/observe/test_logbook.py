@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from supervisor.control.operations import LogLine
-from supervisor.observe.logbook import FOLLOWER_LINES, Logbook, is_noise, level_of, tidy
+from supervisor.observe.logbook import FOLLOWER_LINES, Logbook, graded, is_noise, level_of, tidy
 from supervisor.observe.redact import Redactor
 
 BANNER = """
@@ -92,11 +92,21 @@ def test_the_level_is_the_one_that_the_line_shows(text: str, level: str | None) 
     assert level_of(text) == level
 
 
+def test_a_traceback_is_an_error_to_its_last_line_and_what_follows_is_not() -> None:
+    text = ["Traceback (most recent call last):", '  File "x.py"', "    f()", "ValueError: no", "Started", "  and on"]
+    before, levels = "info", []
+    for line in text:
+        level, before = graded(line, before)
+        levels.append(level)
+    assert levels == ["error", "error", "error", "error", "info", "info"]
+    assert graded("    demo", "warning") == ("warning", "warning")
+
+
 async def test_a_follower_gets_what_was_kept_and_then_what_is_new(logbook: Logbook) -> None:
     say(logbook, "old")
     lines = logbook.lines((1,), follow=True)
     assert (await anext(lines)).text == "old"
-    waiting = asyncio.create_task(anext(lines))
+    waiting = asyncio.ensure_future(anext(lines))
     await asyncio.sleep(0)
     say(logbook, "not mine", slot=2)
     say(logbook, "new")
@@ -118,7 +128,7 @@ async def test_a_line_written_between_reading_and_following_is_neither_lost_nor_
 
 async def test_a_slow_follower_misses_lines_and_is_told_how_many(logbook: Logbook) -> None:
     lines = logbook.lines((1,), follow=True)
-    waiting = asyncio.create_task(anext(lines))
+    waiting = asyncio.ensure_future(anext(lines))
     await asyncio.sleep(0)
     say(logbook, *(str(number) for number in range(FOLLOWER_LINES + 7)))
     assert await waiting == LogLine(1000.0, 0, 0, "", "7 lines missed: this reader is too slow")

@@ -33,7 +33,7 @@ def test_the_value_of_a_variable_whose_name_says_secret_is_masked(name: str) -> 
     assert redact("got Correct-Horse+Battery/Staple here") == f"got {MASK} here"
 
 
-@pytest.mark.parametrize("name", ["PATH", "HOME", "SSL_CERT_FILE", "SSL_KEY_FILE", "LANG"])
+@pytest.mark.parametrize("name", ["PATH", "HOME", "PWD", "OLDPWD", "SSL_CERT_FILE", "SSL_KEY_FILE", "LANG"])
 def test_other_variables_are_left_alone(name: str) -> None:
     assert Redactor({name: "/opt/some/where"})("in /opt/some/where") == "in /opt/some/where"
 

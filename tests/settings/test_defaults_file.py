@@ -25,7 +25,7 @@ def test_the_file_changes_nothing() -> None:
 
 
 def test_every_setting_is_in_the_file_and_nothing_else() -> None:
-    named = set()
+    named: set[tuple[str, ...]] = set()
     for name, value in uncommented().items():
         named |= {(name, inner) for inner in value} if isinstance(value, dict) else {(name,)}
     assert named == set(schema_places())

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from supervisor.control.operations import LogLine, ReloadOutcome, ReloadResult
+from supervisor.errors import LitesupError
+from supervisor.status import Condition
+from tests.scripted_daemon import ScriptedDaemon
+from tests.scripted_operations import pool_status
+
+Run = Callable[..., Result]
+
+
+def test_status_shows_the_pool(daemon: ScriptedDaemon, run_cli: Run) -> None:
+    result = run_cli("status")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("ready  3 of 3 replicas ready")
+    assert "\x1b" not in result.stdout
+
+
+def test_status_as_json_is_the_document(daemon: ScriptedDaemon, run_cli: Run) -> None:
+    result = run_cli("status", "--json")
+    assert json.loads(result.stdout) == json.loads(json.dumps(daemon.operations.answer.as_json()))
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("stop",), ("reload",), ("restart",), ("scale", 2), ("drain", 1), ("logs",)]
+)
+def test_without_a_daemon_every_command_says_so_and_ends_with_4(
+    run_cli: Run, short_dir: Path, command: tuple[object, ...]
+) -> None:
+    result = run_cli(*command, "--runtime-dir", short_dir)
+    assert result.exit_code == 4
+    assert f"no daemon answers in {short_dir}; start one with: litesup start" in result.stderr
+    assert result.stdout == ""
+
+
+def test_the_daemon_is_found_by_option_by_variable_and_by_litesup_yaml(
+    daemon: ScriptedDaemon, run_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LITESUP_RUNTIME_DIR")
+    assert run_cli("status", "--runtime-dir", daemon.runtime_dir).exit_code == 0
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{daemon.runtime_dir}:/elsewhere")
+    assert run_cli("status").exit_code == 0
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
+    Path("litesup.yaml").write_text(f"runtime_dir: {daemon.runtime_dir}\n")
+    assert run_cli("status").exit_code == 0
+    Path("litesup.yaml").write_text("runtime_die: /x\n")
+    refused = run_cli("status")
+    assert refused.exit_code == 3
+    assert "Did you mean runtime_dir?" in refused.stderr
+
+
+def test_stop_waits_until_the_daemon_is_gone(daemon: ScriptedDaemon, run_cli: Run) -> None:
+    daemon.end_after(daemon.operations.stopped)
+    result = run_cli("stop")
+    assert (result.exit_code, result.stdout) == (0, "stopped\n")
+    assert daemon.operations.asked == [("stop",)]
+
+
+def test_stop_says_so_when_the_daemon_takes_longer(daemon: ScriptedDaemon, run_cli: Run) -> None:
+    result = run_cli("stop", "--timeout", 0.1)
+    assert result.exit_code == 5
+    assert "still stopping after 0.1 s" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "said"),
+    [
+        (ReloadOutcome(ReloadResult.UNCHANGED, "aaaa"), 0, "unchanged"),
+        (ReloadOutcome(ReloadResult.ROLLED, "aaaa"), 0, "generation aaaa serves"),
+        (ReloadOutcome(ReloadResult.STARTED, "aaaa"), 0, "rolling out"),
+        (ReloadOutcome(ReloadResult.SUPERSEDED, "aaaa"), 0, "newer change"),
+        (ReloadOutcome(ReloadResult.REFUSED, "", ("c.yaml:3: error: no",)), 3, "c.yaml:3: error: no"),
+        (ReloadOutcome(ReloadResult.ROLLED_BACK, "aaaa", ("exit 1",)), 1, "exit 1"),
+    ],
+)
+def test_reload_ends_as_the_roll_out_did(
+    daemon: ScriptedDaemon, run_cli: Run, outcome: ReloadOutcome, code: int, said: str
+) -> None:
+    daemon.operations.outcome = outcome
+    result = run_cli("reload", "--wait")
+    assert result.exit_code == code
+    assert said in (result.stderr if code else result.stdout)
+    assert (result.stdout if code else result.stderr) == ""
+    assert daemon.operations.asked == [("reload", True)]
+
+
+def test_restart_scale_and_drain_ask_for_it(daemon: ScriptedDaemon, run_cli: Run) -> None:
+    assert run_cli("restart").stdout == "restarted slots 1, 2, 3\n"
+    assert run_cli("restart", 2).stdout == "restarted slot 2\n"
+    assert "scaling to 5 replicas" in run_cli("scale", 5).stdout
+    assert "draining slot 2" in run_cli("drain", 2).stdout
+    assert daemon.operations.asked == [("restart", ()), ("restart", (2,)), ("scale", 5), ("drain", 2)]
+
+
+def test_what_the_daemon_refuses_is_said_once_without_a_traceback(daemon: ScriptedDaemon, run_cli: Run) -> None:
+    daemon.operations.failures = {"drain": LitesupError("there is no slot 9")}
+    result = run_cli("drain", 9)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "litesup: there is no slot 9\n")
+
+
+@pytest.mark.parametrize(
+    "command", [("scale", 0), ("scale", "many"), ("drain",), ("restart", "x"), ("statu",), ("--wat",)]
+)
+def test_a_wrong_use_ends_with_2(run_cli: Run, command: tuple[object, ...]) -> None:
+    assert run_cli(*command).exit_code == 2
+
+
+def test_a_misspelt_command_is_answered_with_the_nearest(run_cli: Run) -> None:
+    assert "did you mean status?" in run_cli("statsu").stderr
+
+
+def test_logs_are_shown_with_their_slot(daemon: ScriptedDaemon, run_cli: Run) -> None:
+    daemon.operations.lines = [
+        LogLine(1000.0, 1, 11, "gen", "hello"),
+        LogLine(1001.0, 2, 12, "gen", "wörld"),
+    ]
+    assert [line.split(" ", 1)[1] for line in run_cli("logs").stdout.splitlines()] == [
+        "  1/11 gen hello",
+        "  2/12 gen wörld",
+    ]
+    assert len(run_cli("logs", 2).stdout.splitlines()) == 1
+    assert json.loads(run_cli("logs", "--json", 2).stdout)["text"] == "wörld"
+
+
+def test_following_ends_with_the_daemon(daemon: ScriptedDaemon, run_cli: Run) -> None:
+    daemon.operations.lines = [LogLine(1000.0, 1, 11, "gen", "hello")]
+    daemon.end_after(daemon.operations.followed)
+    result = run_cli("logs", "-f")
+    assert result.exit_code == 0
+    assert "hello" in result.stdout
+
+
+def test_a_pool_without_replicas_can_be_shown(daemon: ScriptedDaemon, run_cli: Run) -> None:
+    daemon.operations.answer = pool_status(Condition.STARTING, ())
+    assert run_cli("status").stdout.startswith("starting  0 of 3 replicas ready")
