@@ -169,7 +169,7 @@ def _finish(draft: _Draft, root: MapNode, key: SecretStr) -> Generation:
         source=draft.source,
         watched=tuple(dict.fromkeys(draft.watched)),
         adaptations=adaptations,
-        key_header=_key_header(draft.root),
+        key_header=_key_header(root),
     )
 
 
