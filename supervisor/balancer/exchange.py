@@ -83,7 +83,7 @@ class Exchange:
         self._route: Route = classify(request.method, self._path, websocket=self._websocket)
         self._request_id = request_id_of(request.headers.get("X-Request-ID"))
         self._http_1_0 = request.version < HttpVersion11
-        self._client = ClientStream(request)
+        self._client = ClientStream(request, patience=surroundings.response_timeout)
         self._status = 0
         self._outcome = "client_gone"
         self._slot: int | None = None
@@ -148,8 +148,8 @@ class Exchange:
             return self._ours(
                 replies.unavailable(str(nobody), self._request_id, retry_after=nobody.retry_after), "unavailable"
             )
-        except BadBody:
-            return self._refuse(replies.BAD_BODY)
+        except BadBody as bad:
+            return self._refuse(bad.refusal)
 
     def _malformed(self) -> access.Refusal | None:
         request = self._request
@@ -157,7 +157,7 @@ class Exchange:
             return replies.BAD_METHOD
         if not self._path.startswith("/"):
             return replies.BAD_TARGET
-        if request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
+        if [coding.lower() for coding in request.headers.getall(hdrs.TRANSFER_ENCODING, ["chunked"])] != ["chunked"]:
             return replies.BAD_CODING
         if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
             return replies.BAD_EXPECTATION

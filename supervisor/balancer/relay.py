@@ -16,6 +16,7 @@ from supervisor.balancer import replies
 from supervisor.balancer.headers import Framing
 from supervisor.balancer.upstream import Connection, ResponseHead
 from supervisor.errors import UpstreamError
+from supervisor.policy.access import Refusal
 from supervisor.rotation import Upstream
 
 SMALL_BODY = 64 * 1024
@@ -25,8 +26,16 @@ _BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _LONGEST_BOUNDARY = 4
 
 
+PATIENCE = 60.0
+"""Seconds that a client may take to send the next piece of its body."""
+
+
 class BadBody(Exception):
-    """The client's body cannot be read: it breaks off, or is not what the headers announced."""
+    """The client's body cannot be read: it is not what the headers announced, or does not come."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
 
 
 class RequestBody:
@@ -87,17 +96,18 @@ class RequestBody:
 
     async def _read(self) -> bytes:
         try:
-            return await self._content.readany()
-        except asyncio.CancelledError:
-            raise
+            async with asyncio.timeout(PATIENCE):
+                return await self._content.readany()
+        except TimeoutError:
+            raise BadBody(replies.SLOW_BODY) from None
         except Exception as error:
-            raise BadBody(str(error)) from error
+            raise BadBody(replies.BAD_BODY) from error
 
     def _read_nowait(self) -> bytes:
         try:
             return self._content.read_nowait()
         except Exception as error:
-            raise BadBody(str(error)) from error
+            raise BadBody(replies.BAD_BODY) from error
 
     def _take(self, piece: bytes) -> None:
         if piece:
@@ -125,8 +135,10 @@ class ClientGone(Exception):
 class ClientStream:
     """The client's end of one response: bytes go out as they are given, framed as announced."""
 
-    def __init__(self, request: web.BaseRequest) -> None:
+    def __init__(self, request: web.BaseRequest, *, patience: float) -> None:
+        """`patience` is how many seconds the client may take nothing of what waits for it."""
         self._request = request
+        self._patience = patience
         self._framing = Framing.NONE
         self._tail = b""
         self.begun = False
@@ -185,7 +197,11 @@ class ClientStream:
         transport.write(data)
         if self._request.protocol.writing_paused:
             try:
-                await self._request.writer.drain()
+                async with asyncio.timeout(self._patience):
+                    await self._request.writer.drain()
+            except TimeoutError:
+                transport.abort()
+                raise ClientGone from None
             except ConnectionError:
                 raise ClientGone from None
 

@@ -21,6 +21,7 @@ _TYPES = {
     401: "invalid_request_error",
     403: "permission_error",
     405: "invalid_request_error",
+    408: "timeout_error",
     413: "invalid_request_error",
     417: "invalid_request_error",
     501: "invalid_request_error",
@@ -34,6 +35,7 @@ BAD_TARGET = Refusal(400, "invalid_target", "the request's target must be a path
 BAD_METHOD = Refusal(405, "method_not_allowed", "CONNECT is not served here")
 BAD_CODING = Refusal(501, "unknown_transfer_coding", "the only transfer coding that is understood is chunked")
 BAD_EXPECTATION = Refusal(417, "unknown_expectation", "the only expectation that can be met is 100-continue")
+SLOW_BODY = Refusal(408, "body_timeout", "the rest of the request's body did not come")
 BAD_BODY = Refusal(400, "invalid_body", "the request's body is not what its headers announced")
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
 import uvloop
 
+from supervisor.balancer import relay
 from supervisor.balancer.listen import PortTaken, listen
 from supervisor.errors import ConfigurationRefused
 from supervisor.status import Condition
@@ -724,3 +727,98 @@ async def test_a_page_cannot_open_a_websocket_without_a_key(directory: Path):
         await client.send("GET", "/v1/realtime", {**UPGRADE, "Origin": "https://evil.example"})
         assert (await client.answer()).status == 403
         assert not b.replicas[0].requests
+
+
+@on_both_loops
+async def test_a_client_of_http_1_0_gets_a_body_that_ends_with_the_connection(directory: Path):
+    async def stream(call: Call) -> None:
+        cut = await call.read_body() == b"cut"
+        await call.begin_stream()
+        await call.chunk(b"data: one\n\n")
+        if cut:
+            call.hang_up()
+        await call.send(b"0\r\n\r\n")
+
+    async with bench(ScriptedReplica(directory, script=stream)) as b:
+        client = await b.connect()
+        await client.send("POST", CHAT, body=b"{}", version="1.0")
+        answer = await client.answer()
+        assert not answer.all("transfer-encoding")
+        assert answer.body == b"data: one\n\n"
+        client = await b.connect()
+        await client.send("POST", CHAT, body=b"cut", version="1.0")
+        # An orderly end would look like the end of the body.
+        with pytest.raises(ConnectionError):
+            await client.answer()
+
+
+@on_both_loops
+async def test_a_client_that_asks_for_it_is_hung_up_on(directory: Path):
+    async with bench(ScriptedReplica(directory)) as b:
+        client = await b.connect()
+        answer = await client.ask("POST", CHAT, {"Connection": "close"}, b"{}")
+        assert (answer.status, answer.one("connection")) == (200, "close")
+        assert await client.reader.read() == b""
+        assert b.replicas[0].requests[0].all("connection") == []
+
+
+@on_both_loops
+async def test_a_body_that_is_not_what_was_announced_is_a_400_and_reaches_no_replica_whole(directory: Path):
+    async with bench(ScriptedReplica(directory)) as b:
+        client = await b.connect()
+        await client.send("POST", CHAT, {"Transfer-Encoding": "chunked"}, b"5\r\nhello\r\nnonsense\r\n")
+        assert (await client.answer()).status == 400
+        await eventually(lambda: b.rotation.in_flight == 0 and b.replicas[0].open == 0, within=2)
+        for coding in ("gzip, chunked", "gzip"):
+            assert (await b.ask("POST", CHAT, {"Transfer-Encoding": coding}, b"0\r\n\r\n")).status in {400, 501}
+
+
+@on_both_loops
+async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(directory: Path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relay, "PATIENCE", 0.2)
+        async with bench(ScriptedReplica(directory)) as b:
+            for length in (100, 10_000_000):
+                client = await b.connect()
+                await client.send("POST", CHAT, {"Content-Length": str(length)}, b"x")
+                assert (await client.head()).status == 408
+            await eventually(lambda: b.rotation.in_flight == 0 and b.replicas[0].open == 0, within=2)
+
+
+@on_both_loops
+async def test_a_client_that_never_reads_is_given_up(directory: Path):
+    async def flood(call: Call) -> None:
+        await call.read_body()
+        await call.begin_stream(b"")
+        while True:
+            await call.chunk(b"x" * 2**20)
+
+    async with bench(ScriptedReplica(directory, script=flood), balancer={"response_timeout": 0.3}) as b:
+        client = await b.connect()
+        client.pause_reading()
+        await client.send("POST", CHAT, body=b"{}")
+        await eventually(lambda: [event.outcome for event in b.seen] == ["client_gone"], within=10)
+        await eventually(lambda: b.rotation.in_flight == 0 and b.replicas[0].open == 0, within=2)
+
+
+@on_both_loops
+async def test_a_connection_that_waits_in_the_backlog_of_a_stuck_replica_is_bounded(directory: Path):
+    """A replica that accepts nothing: once its backlog is full, a connection that cannot be made is not sent."""
+    stuck = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    replica = ScriptedReplica(directory, 0)
+    stuck.bind(str(replica.upstream.socket_path))
+    stuck.listen(0)
+    fillers = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(4)]
+    try:
+        for filler in fillers:
+            filler.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                filler.connect(str(replica.upstream.socket_path))
+        async with bench(balancer={"connect_timeout": 0.2}) as b:
+            b.rotation.add(replica.upstream)
+            await b.add(ScriptedReplica(directory, 1))
+            answer = await b.ask("POST", "/key/new", {"Authorization": "Bearer sk-1"}, b"{}")
+            assert (answer.status, b.seen[0].attempts) == (200, 2)
+    finally:
+        for sock in (stuck, *fillers):
+            sock.close()

@@ -1,0 +1,94 @@
+"""What the balancer answers by itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from supervisor.balancer import replies
+from supervisor.policy.access import Refusal
+from supervisor.status import (
+    BalancerStatus,
+    Condition,
+    DaemonStatus,
+    GenerationStatus,
+    ReplicaStatus,
+    Status,
+)
+
+
+def body(response: web.Response) -> Any:
+    assert isinstance(response.body, bytes)
+    return json.loads(response.body)
+
+
+def status(condition: Condition, *states: str) -> Status:
+    return Status(
+        daemon=DaemonStatus(1, "0", "0", condition, 0.0, 0.0, "/run/secret-place", "c.yaml", "fork", ""),
+        generation=GenerationStatus("g", None, (), False, "start", 0.0, None, ()),
+        wanted_replicas=3,
+        ready_replicas=states.count("ready"),
+        replicas=tuple(
+            ReplicaStatus(slot, slot, None, state, "g", None, 0, None, 0, None, "") for slot, state in enumerate(states)
+        ),
+        balancer=BalancerStatus((), "round_robin", 0, 0, 0, 0),
+    )
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        replies.refused(Refusal(403, "code", "message"), "id"),
+        replies.unavailable("message", "id", retry_after=0.4),
+        replies.failed("message", "id", repeatable=True),
+        replies.timed_out("message", "id"),
+        replies.broken("id"),
+        *(
+            replies.refused(refusal, "id")
+            for refusal in (replies.BAD_TARGET, replies.BAD_METHOD, replies.BAD_CODING, replies.BAD_BODY)
+        ),
+    ],
+)
+def test_errors_have_openais_shape(response):
+    error = body(response)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"].startswith("litesup: ")
+    assert response.headers["X-Request-Id"] == "id"
+    assert response.content_type == "application/json"
+
+
+def test_retry_after_is_whole_seconds_and_milliseconds_for_those_who_read_them():
+    response = replies.unavailable("message", "id", retry_after=0.4)
+    assert (response.headers["Retry-After"], response.headers["Retry-After-Ms"]) == ("1", "400")
+    assert response.headers["X-Should-Retry"] == "true"
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/readiness", "/health/liveliness"])
+def test_health_is_503_until_one_is_ready_and_again_while_stopping(path):
+    assert replies.health(path, status(Condition.STARTING, "starting"), "id").status == 503
+    assert replies.health(path, status(Condition.DEGRADED, "ready", "starting"), "id").status == 200
+    assert replies.health(path, status(Condition.STOPPING, "ready", "ready"), "id").status == 503
+
+
+def test_health_counts_replicas_and_tells_nothing_else_about_the_machine():
+    response = replies.health("/health", status(Condition.DEGRADED, "ready", "suspect", "starting"), "id")
+    document = body(response)
+    assert (document["healthy_count"], document["unhealthy_count"]) == (1, 2)
+    assert document["unhealthy_endpoints"][0] == {"replica": 1, "state": "suspect"}
+    assert "secret-place" not in json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("route", "start"),
+    [("chat/completions", "data: "), ("messages", "event: error\n"), ("responses", "event: error\n")],
+)
+def test_the_last_event_of_a_cut_stream_is_one_whole_event_in_the_dialect_of_the_api(route, start):
+    event = replies.error_event(route, "the replica closed the connection").decode()
+    assert event.startswith(start)
+    assert event.endswith("\n\n")
+    assert event.count("\n\n") == 1
+    document = json.loads(event.partition("data: ")[2])
+    assert "error" in document or document["type"] == "error"
