@@ -174,6 +174,26 @@ async def constants(pool: Replicas) -> set[str]:
     return set(json.loads(line.removeprefix("KEPT")))
 
 
+NATIVE = """
+from litellm.rust_bridge.loader import get_native_bridge
+from litellm.rust_bridge.public_call import NativeCall
+
+def call():
+    arguments = {"model": "openai/gpt-4o", "api_key": "x", "api_base": "http://127.0.0.1:9", "messages": []}
+    try:
+        get_native_bridge().completion(NativeCall(args=(), kwargs=arguments, base={}))
+    except Exception as error:
+        print("NATIVE", type(error).__name__)
+"""
+
+
+async def test_the_native_routes_that_the_fork_server_gave_up_work_in_a_replica(pool: Replicas):
+    (pool.directory / "native.py").write_text(NATIVE)
+    replica = await pool.ready({"LITELLM_WORKER_STARTUP_HOOKS": "native:call"})
+    (said,) = [line for line in replica.lines if line.startswith("NATIVE")]
+    assert said not in {"NATIVE ProcessReservedForForking", "NATIVE ForkedAfterNativeRuntimeStarted"}
+
+
 async def test_a_served_replica_imports_next_to_nothing_that_was_not_preloaded(short_dir: Path):
     late = await preload.imported_after_the_fork(short_dir)
     assert len(late) <= 5, f"{late}: run `python -m benchmarks.preload`"

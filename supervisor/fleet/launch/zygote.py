@@ -30,6 +30,8 @@ replica_main = importlib.import_module("replica_main")
 del sys.path[0]
 kernel = replica_main.kernel
 
+_THREAD_PATIENCE = 0.5  # seconds
+
 
 class Channel:
     """The daemon's socket, blocking."""
@@ -62,11 +64,13 @@ class Channel:
 
 
 def threads_in_the_way() -> str | None:
-    """Why this process must not fork, or None."""
-    names = kernel.thread_names()
-    if len(names) == 1:
-        return None
-    return f"{len(names)} threads run in the fork server, one is allowed: {', '.join(names[1:])}"
+    """Why this process must not fork, or None. A thread that was joined may live on in the kernel for a moment."""
+    deadline = time.monotonic() + _THREAD_PATIENCE
+    while len(names := kernel.thread_names()) > 1:
+        if time.monotonic() > deadline:
+            return f"{len(names)} threads run in the fork server, one is allowed: {', '.join(names[1:])}"
+        time.sleep(0.01)
+    return None
 
 
 def fork_replica(channel: Channel, order: dict[str, Any], output: int, gate: int) -> int | None:
