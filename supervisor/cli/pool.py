@@ -49,7 +49,7 @@ def status_command(runtime_dir: Path | None, settings: Path | None, as_json: boo
 @click.command("stop", short_help="Stop the daemon, and wait until it is gone.")
 @location_options
 @click.option(
-    "--timeout", type=click.FloatRange(min=0), default=120.0, show_default=True, help="Seconds to wait for its end."
+    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", default=120.0, show_default=True, help="For its end."
 )
 def stop_command(runtime_dir: Path | None, settings: Path | None, timeout: float) -> None:
     """Stop the daemon and wait until it is gone.

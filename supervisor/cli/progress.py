@@ -1,7 +1,7 @@
 """What a person sees between `litesup start` and the first answer. A listener of the daemon's events.
 
-Progress is one moving line on stderr, and the result, where to send a request and how, goes to stdout. On anything
-that is no terminal there is neither: the log says the same things there.
+Progress is one moving line on stderr, for a terminal only; the result, where to send a request and how, goes to stdout
+in any case.
 """
 
 from __future__ import annotations

@@ -90,14 +90,14 @@ def _replica_table(replicas: Sequence[ReplicaStatus], now: float) -> RenderableT
         ("GENERATION", False),
         ("READY FOR", True),
         ("IN FLIGHT", True),
-        ("MEMORY", True),
+        ("RSS", True),
         ("RESTARTS", True),
     ):
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    noted = any(replica.note or replica.last_exit for replica in replicas)
-    if noted:
+    notes = [_note(replica) for replica in replicas]
+    if any(notes):
         table.add_column("NOTE", overflow="fold")
-    for replica in replicas:
+    for replica, note in zip(replicas, notes, strict=True):
         cells: list[RenderableType] = [
             str(replica.slot),
             Text(replica.state, STATE_STYLE.get(replica.state, "")),
@@ -108,11 +108,14 @@ def _replica_table(replicas: Sequence[ReplicaStatus], now: float) -> RenderableT
             size(replica.rss_bytes),
             str(replica.restarts),
         ]
-        if noted:
-            exited = f"last: {replica.last_exit}" if replica.last_exit else ""
-            cells.append("; ".join(part for part in (replica.note, exited) if part))
-        table.add_row(*cells)
+        table.add_row(*cells, *([note] if any(notes) else []))
     return table
+
+
+def _note(replica: ReplicaStatus) -> str:
+    """Its own remark, and how the slot's last one ended, where that was a failure or explains the state."""
+    telling = replica.last_exit and (replica.restarts or replica.state != "ready")
+    return "; ".join(part for part in (replica.note, f"last: {replica.last_exit}" if telling else "") if part)
 
 
 def stopping_line(status: Status | None) -> str:

@@ -48,7 +48,7 @@ def _web_address(_context: click.Context, _parameter: click.Parameter, value: st
     type=click.FloatRange(min=0.1),
     default=60.0,
     show_default=True,
-    help="Seconds for each model's answer.",
+    help="For each model's answer.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def test_command(

@@ -44,7 +44,7 @@ class InstanceLock:
             who = f" (pid {holder.pid})" if holder.pid else ""
             where = f" on {', '.join(holder.listening)}" if holder.listening else ""
             raise AlreadyRunning(
-                f"litesup is running already{who}{where}. See it with: litesup status; end it with: litesup stop; "
+                f"a daemon is running already{who}{where}. See it with: litesup status; end it with: litesup stop; "
                 "run a second one beside it with --runtime-dir and --port."
             ) from None
         self._file = file

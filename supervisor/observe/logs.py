@@ -50,7 +50,7 @@ class Logging:
         self._form = _Form(settings, descriptor, environ)
         self.sink = Sink(descriptor, limit=settings.buffer_lines, notice=self._form.dropped)
         self._undo = self._take_over(LEVELS[settings.level])
-        self._log_event = EventLogger()
+        self._log_event = EventLogger(LEVELS[settings.level])
         self.logbook = Logbook(self._redactor, keep=settings.keep_lines)
 
     def log_event(self, event: events.Event) -> None:
@@ -104,7 +104,9 @@ class Logging:
         return undo
 
     def _redact(self, _logger: Any, _method: str, record: Record) -> Record:
-        return {name: self._redactor.within(value) for name, value in record.items()}
+        """Also brings what a reader looks for first to the front."""
+        front = {name: record[name] for name in ("timestamp", "level", "event") if name in record}
+        return {name: self._redactor.within(value) for name, value in {**front, **record}.items()}
 
 
 def set_up_logging(settings: LogSettings, environ: Mapping[str, str], *, descriptor: int = 2) -> Logging:
@@ -147,7 +149,7 @@ class _Form:
         level = str(record["level"])
         dim, colour, end = ("\x1b[2m", LEVEL_COLOUR.get(level, ""), "\x1b[0m") if self._colours else ("", "", "")
         who = f"{record['slot']}/{record['replica']}"
-        return f"{dim}{record['timestamp']}{end} [{colour}{level:<8}{end}] {dim}{who:>5} |{end} {record['line']}"
+        return f"{dim}{record['timestamp']}{end} [{colour}{level:<9}{end}] {dim}{who:>5} |{end} {record['line']}"
 
     def dropped(self, count: int) -> str:
         """The line that says so."""
@@ -209,13 +211,17 @@ LEVEL_OF_EVENT: Mapping[type[events.Event], str] = {
 class EventLogger:
     """A listener that makes one record of each event."""
 
-    def __init__(self) -> None:
+    def __init__(self, level: int = logging.DEBUG) -> None:
         self._log = structlog.get_logger()
+        self._level = level
 
     def __call__(self, event: events.Event) -> None:
+        method = level_of(event)
+        if LEVELS[LogLevel(method)] < self._level:
+            return  # one comes with every request: it should cost nothing when nobody reads it
         fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
         fields = {name: round(value, 3) if isinstance(value, float) else value for name, value in fields.items()}
-        getattr(self._log, level_of(event))(event_name(type(event)), **fields)
+        getattr(self._log, method)(event_name(type(event)), **fields)
 
 
 def event_name(kind: type[events.Event]) -> str:

@@ -36,6 +36,7 @@ class Metrics:
         ProcessCollector(registry=registry)
         registry.register(_FromStatus(status, dropped_lines))
         self._routes: set[str] = set()
+        self._children: dict[tuple[str, str, str, str], tuple[Counter, Histogram]] = {}
         self._killed: set[int] = set()  # by litesup, and not gone yet
         self._requests = Counter(
             "litesup_requests",
@@ -69,11 +70,11 @@ class Metrics:
     def count(self, event: events.Event) -> None:
         match event:
             case events.RequestFinished():
-                route = self._route(event.route)
-                self._requests.labels(
-                    route, method_label(event.method), status_label(event.status), event.outcome
-                ).inc()
-                self._seconds.labels(route).observe(event.seconds)
+                method, status = method_label(event.method), status_label(event.status)
+                labels = (self._route(event.route), method, status, event.outcome)
+                counter, seconds = self._children.get(labels) or self._adopt(labels)
+                counter.inc()
+                seconds.observe(event.seconds)
                 if event.attempts > 1:
                     self._retries.inc(event.attempts - 1)
             case events.ReplicaKilled():
@@ -91,6 +92,11 @@ class Metrics:
                 self._reloads.labels("failed").inc()
             case events.ConfigurationChangeRefused():
                 self._reloads.labels("refused").inc()
+
+    def _adopt(self, labels: tuple[str, str, str, str]) -> tuple[Counter, Histogram]:
+        """Looking a child up by its labels costs more than counting with it, and this happens with every request."""
+        self._children[labels] = (self._requests.labels(*labels), self._seconds.labels(labels[0]))
+        return self._children[labels]
 
     def text(self) -> bytes:
         """Prometheus's text format; see CONTENT_TYPE."""

@@ -59,8 +59,16 @@ def test_what_is_wrong_is_said_in_words() -> None:
 
 def test_a_remark_about_a_replica_gets_a_column_only_when_there_is_one() -> None:
     assert "NOTE" not in shown(pool_status())
+    assert "NOTE" not in shown(pool_status(Condition.READY, (replica_status(1, last_exit="exit 0"),)))
     noted = replica_status(
-        1, note="crash-looping: next try in 8 s", last_exit="exit 1", pid=None, ready_since=None, rss_bytes=None
+        1,
+        state="exited",
+        restarts=3,
+        note="crash-looping: next try in 8 s",
+        last_exit="exit 1",
+        pid=None,
+        ready_since=None,
+        rss_bytes=None,
     )
     text = shown(pool_status(Condition.UNAVAILABLE, (noted,)))
     assert "crash-looping: next try in 8 s; last: exit 1" in text

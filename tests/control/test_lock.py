@@ -42,7 +42,7 @@ def test_a_lock_file_with_nonsense_in_it_still_locks(tmp_path: Path) -> None:
     lock = InstanceLock(tmp_path)
     lock.acquire()
     (tmp_path / LOCK_NAME).write_text('{"pid": "many"}')
-    with pytest.raises(AlreadyRunning, match="is running already"):
+    with pytest.raises(AlreadyRunning, match="a daemon is running already"):
         InstanceLock(tmp_path).acquire()
     lock.release()
 

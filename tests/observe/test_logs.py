@@ -68,6 +68,7 @@ def test_what_is_no_terminal_gets_json_lines(start: Start, output: Output) -> No
     (record,) = output.records(log)
     assert (record["event"], record["level"], record["port"], record["text"]) == ("started", "info", 8000, "naïve")
     assert record["timestamp"].endswith("Z")
+    assert list(record)[:3] == ["timestamp", "level", "event"]
 
 
 def test_text_can_be_asked_for(start: Start, output: Output) -> None:
