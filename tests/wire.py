@@ -135,6 +135,7 @@ class ScriptedReplica:
         )
         self.script = script
         self.requests: list[Message] = []
+        self.writers: list[asyncio.StreamWriter] = []
         self.accepted = 0
         self.open = 0
         self._server: asyncio.Server | None = None
@@ -156,6 +157,7 @@ class ScriptedReplica:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.writers.append(writer)
         self.accepted += 1
         self.open += 1
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -13,7 +14,11 @@ import uvloop
 
 from supervisor.balancer import relay
 from supervisor.balancer.listen import PortTaken, listen
+from supervisor.balancer.pool import Pool
+from supervisor.balancer.upstream import Connection
 from supervisor.errors import ConfigurationRefused
+from supervisor.policy import retry
+from supervisor.rotation import Upstream
 from supervisor.status import Condition
 from tests.eventually import eventually
 from tests.wire import CHAT, POOL_KEY, Call, ScriptedReplica, bench, read_chunk
@@ -822,3 +827,72 @@ async def test_a_connection_that_waits_in_the_backlog_of_a_stuck_replica_is_boun
     finally:
         for sock in (stuck, *fillers):
             sock.close()
+
+
+@on_both_loops
+async def test_a_body_too_large_to_hold_is_not_sent_twice(directory: Path):
+    async def die(call: Call) -> None:
+        await call.read_body()
+        call.hang_up()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retry, "HELD_BODY_LIMIT", 1000)
+        async with bench(ScriptedReplica(directory, 0, die), ScriptedReplica(directory, 1)) as b:
+            assert (await b.ask("POST", CHAT, body=b"x" * 1001)).status == 502
+            assert not b.replicas[1].requests
+            assert (await b.ask("POST", CHAT, body=b"x" * 1000)).status == 200
+
+
+@on_both_loops
+async def test_a_pooled_connection_that_ends_in_the_moment_of_its_use_does_not_count_against_the_replica(
+    directory: Path,
+):
+    reuse = Pool.reuse
+
+    def ended(pool: Pool, upstream: Upstream) -> Connection | None:
+        connection = reuse(pool, upstream)
+        if connection is not None:
+            # The replica's end closes now, so that nobody's loop can have noticed.
+            with socket.socket(fileno=os.dup(replica.writers[-1].get_extra_info("socket").fileno())) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
+        return connection
+
+    replica = ScriptedReplica(directory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pool, "reuse", ended)
+        async with bench(replica) as b:
+            client = await b.connect()
+            for _ in range(3):
+                answer = await client.ask("POST", "/key/new", {"Authorization": "Bearer sk-1"}, b"{}")
+                assert answer.status == 200
+            assert (replica.accepted, {event.attempts for event in b.seen}) == (3, {1})
+
+
+@on_both_loops
+async def test_a_replica_that_does_not_read_its_websocket_makes_the_client_wait(directory: Path):
+    go = asyncio.Event()
+
+    async def stuck(call: Call) -> None:
+        await call.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        await go.wait()
+        while await call.reader.read(2**20):
+            pass
+
+    async with bench(ScriptedReplica(directory, script=stuck)) as b:
+        client = await b.connect()
+        await client.send("GET", "/v1/realtime", UPGRADE)
+        await client.head()
+        written = 0
+
+        async def write() -> None:
+            nonlocal written
+            for _ in range(64):
+                client.writer.write(b"x" * 2**20)
+                await client.writer.drain()
+                written += 1
+
+        writing = asyncio.create_task(write())
+        await settled(lambda: written)
+        assert written < 32
+        go.set()
+        await writing
