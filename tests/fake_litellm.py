@@ -26,6 +26,8 @@ Steered by environment variables, for the whole process:
     FAKE_CHILD=1             has a child in its own session, of its own process group, which outlives it
     FAKE_LOAD_FAILS=reason   `load()` raises RuntimeError(reason): in the fork server, and in a plain replica
     FAKE_LOAD_THREAD=name    `load()` leaves a thread of that name running
+    FAKE_LOAD_OPENS=PATH     `load()` opens that file and keeps it open
+    FAKE_LOAD_SETS=NAME      `load()` sets this environment variable to "by load"
     FAKE_READINESS=503       what /health/readiness answers
 
 and by request headers, for one request:
@@ -61,10 +63,11 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 PROGRAM = Path(__file__).resolve()
 
+_kept_open: list[IO[str]] = []
 _REASONS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
 
 
@@ -73,6 +76,10 @@ def load() -> None:
         raise RuntimeError(reason)
     if name := os.environ.get("FAKE_LOAD_THREAD"):
         threading.Thread(target=threading.Event().wait, name=name, daemon=True).start()
+    if path := os.environ.get("FAKE_LOAD_OPENS"):
+        _kept_open.append(Path(path).open(encoding="utf-8"))  # noqa: SIM115  # open is the point
+    if name := os.environ.get("FAKE_LOAD_SETS"):
+        os.environ[name] = "by load"
 
 
 def serve(arguments: list[str], socket_path: str) -> None:

@@ -174,6 +174,20 @@ async def constants(pool: Replicas) -> set[str]:
     return set(json.loads(line.removeprefix("KEPT")))
 
 
+TOKENIZER = """
+import os
+
+def look():
+    print("TOKENIZER", os.path.isdir(os.environ["TIKTOKEN_CACHE_DIR"]))
+"""
+
+
+async def test_a_forked_replica_finds_the_tokenizers_that_litellm_brings_along(pool: Replicas):
+    (pool.directory / "tokenizer.py").write_text(TOKENIZER)
+    replica = await pool.ready({"LITELLM_WORKER_STARTUP_HOOKS": "tokenizer:look"})
+    assert "TOKENIZER True" in replica.lines
+
+
 NATIVE = """
 from litellm.rust_bridge.loader import get_native_bridge
 from litellm.rust_bridge.public_call import NativeCall
@@ -223,7 +237,7 @@ def look():
     import litellm
     print("TRACES", sorted(set(traces())), proxy_server.llm_router, proxy_server.master_key)
     handler = proxy_server.proxy_logging_obj.slack_alerting_instance.async_http_handler
-    print("CLIENT CLOSED", handler.client.is_closed)
+    print("CLIENT CLOSED", handler._client.is_closed)  # `client` would make another one
 
 def traces():
     seen, todo = set(), [(name, vars(module), 0) for name, module in list(sys.modules.items()) if name.startswith("litellm.")]

@@ -16,7 +16,7 @@ from supervisor.errors import LaunchFailed
 from supervisor.events import Event, Events, ForkServerLost, ForkServerStarted
 from supervisor.fleet.launch import kernel
 from supervisor.fleet.launch.forked import ForkedLauncher
-from supervisor.fleet.launch.forkserver import ForkServerUnusable
+from supervisor.fleet.launch.forkserver import ForkServer, ForkServerUnusable
 from supervisor.fleet.launch.orphans import Orphans
 from supervisor.fleet.launch.plain import PlainLauncher
 from supervisor.fleet.launch.spec import LaunchSpec, Process
@@ -97,21 +97,51 @@ async def test_a_wedged_fork_server_is_killed_and_the_launch_made_by_another(for
     assert "within 1 s" in next(event.reason for event in forked.seen if isinstance(event, ForkServerLost))
 
 
-async def test_a_launch_that_is_cancelled_leaves_nothing_behind(forked: Forked):
-    await listening(await forked.launch())
+async def test_a_replica_that_is_not_let_through_its_gate_leaves_without_a_trace(short_dir: Path):
+    kernel.become_subreaper()
+    server = await ForkServer.start(PROGRAM, ENVIRONMENT, deadline=20)
+    order = {
+        "replica": 1,
+        "arguments": [],
+        "environment": ENVIRONMENT,
+        "socket": str(short_dir / "1.sock"),
+        "directory": str(short_dir),
+        "daemon": os.getpid(),
+    }
+    read_end, write_end = os.pipe()
+    gate, key = os.pipe()
+    pid = await server.fork(order, output=write_end, gate=gate, deadline=5)
+    assert alive(pid)
+    for descriptor in (write_end, gate, key):
+        os.close(descriptor)
+    _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert os.read(read_end, 100) == b""
+    assert list(short_dir.iterdir()) == []
+    os.close(read_end)
+    await server.close()
+
+
+async def test_a_cancelled_launch_does_not_hinder_the_next(forked: Forked):
     os.kill(forked.server, signal.SIGSTOP)
-    before = {*kernel.children()}
     launching = asyncio.ensure_future(forked.launcher.launch(forked.spec()))
-    await asyncio.sleep(0)  # the order is in the socket
-    os.kill(forked.server, signal.SIGCONT)
+    done, _ = await asyncio.wait([launching], timeout=0.05)
+    assert not done
     launching.cancel()
     with pytest.raises(asyncio.CancelledError):
         await launching
-    await eventually(
-        lambda: all(kernel.is_zombie(pid) for pid in {*kernel.children()} - before - {forked.launcher.fork_server_pid}),
-        what="the end of the process that nobody knows",
-    )
     await listening(await forked.launch())
+
+
+async def test_what_was_opened_in_the_fork_server_is_not_shared_by_replicas(forked: Forked):
+    (forked.directory / "opened").write_text("")
+    opens = {"FAKE_LOAD_OPENS": str(forked.directory / "opened")}
+    await forked.launcher.prepare(ENVIRONMENT | opens)
+    replica = await forked.launch(**opens)
+    await listening(replica)
+    targets = {entry.readlink().name for entry in Path(f"/proc/{forked.server}/fd").iterdir()}
+    assert "opened" in targets
+    assert "opened" not in {entry.readlink().name for entry in Path(f"/proc/{replica.pid}/fd").iterdir()}
 
 
 async def test_another_environment_gets_another_fork_server_and_replicas_stay(forked: Forked):

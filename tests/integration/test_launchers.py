@@ -190,6 +190,17 @@ async def test_it_gets_exactly_the_environment_of_its_spec(launcher: Launcher, s
 
 
 @REAL
+async def test_what_loading_the_program_sets_in_the_environment_stays(launcher: Launcher, spec: Specs):
+    changed = {"FAKE_LOAD_SETS": "BY_LOAD"}
+    await launcher.prepare(ENVIRONMENT | changed)
+    process = await launcher.launch(spec(**changed, LITESUP_OWN="1"))
+    await lines_until(process, "listening")
+    expected = {**ENVIRONMENT, **changed, "BY_LOAD": "by load", "LITESUP_OWN": "1"}
+    assert (await state_of(spec))["environment"] == expected
+    await end(process)
+
+
+@REAL
 async def test_it_starts_with_clean_descriptors_and_signals(launcher: Launcher, spec: Specs):
     with (spec.directory / "held by the daemon").open("w") as held:
         os.set_inheritable(held.fileno(), True)

@@ -15,7 +15,6 @@ import gc
 import importlib.util
 import json
 import os
-import random
 import signal
 import sys
 from pathlib import Path
@@ -58,8 +57,7 @@ def settle(order: dict[str, Any]) -> None:
     sys.argv = ["litellm", *order["arguments"]]
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a pipe would hold lines back by the block
-    random.seed()
-    if "numpy.random" in sys.modules:
+    if "numpy.random" in sys.modules:  # Python's own generator is seeded again by every fork
         sys.modules["numpy.random"].seed()
     if "multiprocessing" in sys.modules:
         sys.modules["multiprocessing"].current_process().authkey = os.urandom(32)

@@ -30,6 +30,7 @@ replica_main = importlib.import_module("replica_main")
 del sys.path[0]
 kernel = replica_main.kernel
 
+_INHERITED = dict(os.environ)
 _THREAD_PATIENCE = 0.5  # seconds
 
 
@@ -104,10 +105,20 @@ def fork_replica(channel: Channel, order: dict[str, Any], output: int, gate: int
     os.close(gate)
     replica_main.tie_to_daemon(order["daemon"])
     _own_descriptors(output)
-    os.environ.clear()
-    os.environ.update(order["environment"])
-    time.tzset()
+    _own_environment(order["environment"])
     return None
+
+
+def _own_environment(environment: dict[str, str]) -> None:
+    """The order's, with what importing the program changed: a plain replica would end up with the same.
+
+    LiteLLM points the tokenizer at the files that it brings along, for one.
+    """
+    changed = {name: value for name, value in os.environ.items() if _INHERITED.get(name) != value}
+    removed = _INHERITED.keys() - os.environ.keys()
+    os.environ.clear()
+    os.environ.update({name: value for name, value in environment.items() if name not in removed} | changed)
+    time.tzset()
 
 
 def _own_descriptors(output: int) -> None:
