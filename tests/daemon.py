@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -380,9 +381,28 @@ def _address(listening: Sequence[str]) -> str:
     raise AssertionError(f"no address in {listening!r}")
 
 
-def gone(pid: int) -> bool:
-    """True when no such process runs any more (a zombie does not)."""
+async def kill(*pids: int) -> None:
+    """Kills these processes (SIGKILL); returns when the last thread of each is gone, and its sockets are closed.
+
+    A process counts as a zombie as soon as its first thread is one; until the others are, it can still be sent requests.
+    """
+    descriptors = [os.pidfd_open(pid) for pid in pids]
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in {"Z", "X"}
-    except OSError:
-        return True
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            for descriptor in descriptors:
+                await _readable(descriptor)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(descriptor)

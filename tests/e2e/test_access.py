@@ -76,7 +76,7 @@ async def test_only_inference_routes_are_given_the_pools_credential(
 async def test_the_key_that_litesup_shows_its_owner_opens_everything(
     pool: Daemon, azure: FakeAzure, client: aiohttp.ClientSession
 ):
-    shown = await pool.run("key", "--config", str(pool.config))
+    shown = await pool.run("key", "--settings", str(pool.folder / "litesup.yaml"))
     assert shown.code == 0, shown.output
     key = shown.stdout.split()[-1]
     headers = {"Authorization": f"Bearer {key}", "Origin": "http://elsewhere.example"}

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.daemon import Daemon, gone
+from tests.daemon import Daemon, kill
 from tests.eventually import eventually
 from tests.fake_azure import Answer, FakeAzure
 from tests.load import Load
@@ -26,9 +26,7 @@ async def test_a_killed_replica_costs_only_what_it_held_and_its_slot_is_ready_ag
     since = len(pool.events)
     async with Load(pool.url, clients=CLIENTS) as load:
         await load.finished_at_least(50)
-        os.kill(victim["pid"], signal.SIGKILL)
-        # Until its sockets are closed, the dying process still takes requests.
-        await eventually(lambda: gone(victim["pid"]), what="the replica's end", every=0.002)
+        await kill(victim["pid"])
         dead = time.monotonic()
         await pool.event("replica_ready", slot=2, since=since)
         await load.finished_at_least(100)
@@ -52,10 +50,7 @@ async def test_a_killed_replica_costs_only_what_it_held_and_its_slot_is_ready_ag
 
 async def test_every_replica_can_be_killed_at_once_and_requests_wait_for_the_next(pool: Daemon, azure: FakeAzure):
     pids = [entry["pid"] for entry in (await pool.status())["replicas"]]
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    for pid in pids:
-        await eventually(lambda pid=pid: gone(pid), what="the replica's end", every=0.002)
+    await kill(*pids)
     load = await Load(pool.url, clients=4, requests=12).run()
     assert not load.failed, load.summary()
     document = await pool.settled()
