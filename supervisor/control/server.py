@@ -25,7 +25,7 @@ from supervisor.errors import ConfigurationRefused, ExitCode, LitesupError
 WRITE_TIMEOUT = 10.0
 """Seconds that a client of `logs` may take to read what was sent, before it is cut off."""
 
-MOST_FOLLOWERS = 32
+MOST_READERS = 32
 BODY_LIMIT = 64 * 1024
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -47,7 +47,7 @@ class ControlServer:
         self._operations = operations
         self._runner: web.AppRunner | None = None
         self._begun: set[asyncio.Task[Any]] = set()
-        self._followers = 0
+        self._readers: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         """Listens. A socket file that an earlier daemon left behind is replaced."""
@@ -74,9 +74,10 @@ class ControlServer:
         if runner is None:
             return
         self._path.unlink(missing_ok=True)
-        for task in self._begun:
+        ending = self._begun | self._readers
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*self._begun, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         await runner.cleanup()
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
@@ -118,7 +119,7 @@ class ControlServer:
         except ValueError:
             raise BadRequest("slot should be a number") from None
         follow = request.query.get("follow") == "1"
-        with self._one_more_follower():
+        with self._one_more_reader():
             response = web.StreamResponse(headers={"content-type": "application/x-ndjson"})
             await response.prepare(request)
             async with _closing(self._operations.log_lines(slots, follow=follow)) as lines:
@@ -134,14 +135,16 @@ class ControlServer:
             return response
 
     @contextlib.contextmanager
-    def _one_more_follower(self) -> Iterator[None]:
-        if self._followers >= MOST_FOLLOWERS:
-            raise LitesupError(f"{MOST_FOLLOWERS} readers of the log are connected already")
-        self._followers += 1
+    def _one_more_reader(self) -> Iterator[None]:
+        if len(self._readers) >= MOST_READERS:
+            raise LitesupError(f"{MOST_READERS} readers of the log are connected already")
+        task = asyncio.current_task()
+        assert task is not None, "a request is always handled in a task"
+        self._readers.add(task)
         try:
             yield
         finally:
-            self._followers -= 1
+            self._readers.discard(task)
 
     async def _see_through(self, operation: Coroutine[Any, Any, T]) -> T:
         """Awaits an operation that goes on when the client that asked for it leaves."""

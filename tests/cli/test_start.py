@@ -132,7 +132,10 @@ def test_once_all_serve_the_line_to_try_is_printed_once_on_stdout() -> None:
     stdout, stderr = Terminal(), Terminal()
     settings = Settings(replicas=Replicas(count=2))
     with StartProgress(settings, stdout, stderr, model=lambda: "demo", clock=lambda: 0.0) as progress:
-        for event in (LISTENING, ready(1), ready(1), ready(2), ready(2), ready(3)):
+        for event in (LISTENING, ready(1), ready(1)):
+            progress.on_event(event)
+        assert stdout.getvalue() == ""
+        for event in (ready(2), ready(2), ready(3)):
             progress.on_event(event)
     first, second = stdout.getvalue().splitlines()
     assert first == "ready: 2 replicas on http://127.0.0.1:8000 after 0.0 s"

@@ -64,7 +64,7 @@ class Balancer:
 @pytest.fixture
 def balancer(daemon: ScriptedDaemon) -> Iterator[Balancer]:
     balancer = Balancer()
-    thread = threading.Thread(target=balancer.server.serve_forever)
+    thread = threading.Thread(target=balancer.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     answer = daemon.operations.answer
     listening = dataclasses.replace(answer.balancer, listening=(balancer.address,))

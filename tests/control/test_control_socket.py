@@ -223,6 +223,18 @@ async def test_a_follower_that_left_is_let_go_at_once(client: ControlClient, ope
     await until(lambda: operations.followers == 0)
 
 
+async def test_readers_of_the_log_are_not_without_number(
+    client: ControlClient, operations: ScriptedOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supervisor.control.server.MOST_READERS", 1)
+    operations.lines = [line(1)]
+    first = client.log_lines((), follow=True)
+    assert await ask(next, first) == line(1)
+    with pytest.raises(LitesupError, match="1 readers of the log"):
+        await ask(list, client.log_lines((), follow=True))
+    first.close()  # type: ignore[attr-defined]
+
+
 async def test_a_client_that_reads_nothing_is_cut_off(
     tmp_path: Path, server: ControlServer, operations: ScriptedOperations, monkeypatch: pytest.MonkeyPatch
 ) -> None:

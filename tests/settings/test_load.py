@@ -196,6 +196,12 @@ def test_the_admin_port_stays_on_loopback_unless_it_is_off(file: Path) -> None:
     assert not load(file, "admin: {host: 0.0.0.0, enabled: false}").admin.enabled
 
 
+def test_a_problem_is_shown_where_the_value_in_force_was_given(file: Path) -> None:
+    environ = {"LITESUP_ACCESS__TRUSTED": "10.0.0.2/24"}
+    (found,) = refusal(file, "access:\n  trusted: [10.0.0.1/24]\n", environ)
+    assert (found.path, found.file, found.line) == ("LITESUP_ACCESS__TRUSTED", None, None)
+
+
 @pytest.mark.parametrize("place", TYPED, ids=".".join)
 def test_a_problem_in_a_variable_names_the_variable(file: Path, place: tuple[str, ...]) -> None:
     name = "LITESUP_" + "__".join(place).upper()
