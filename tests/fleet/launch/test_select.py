@@ -63,8 +63,8 @@ async def test_it_forks_as_long_as_that_works():
 async def test_it_falls_back_when_no_fork_server_can_be_used_and_says_so_once():
     both = Both()
     both.forked.on_prepare = [ForkServerUnusable("2 threads")]
-    for _ in range(2):
-        await both.launcher.prepare({"LITESUP_WARM_UP_URL": "one replica's own"})
+    for own in ("one", "two"):
+        await both.launcher.prepare({"LITESUP_WARM_UP_URL": own})
         await both.launcher.launch(SPEC)
     assert (len(both.forked.processes), len(both.plain.processes)) == (0, 2)
     assert (both.launcher.name, both.launcher.note) == ("plain", "2 threads")
