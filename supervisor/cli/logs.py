@@ -13,7 +13,7 @@ from supervisor.cli.locate import control, location_options
 
 @click.command("logs", short_help="Show what the replicas write.")
 @location_options
-@click.argument("slots", nargs=-1, type=click.IntRange(min=0), metavar="[SLOT]...")
+@click.argument("slots", nargs=-1, type=click.IntRange(min=1), metavar="[SLOT]...")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document per line.")
 def logs_command(

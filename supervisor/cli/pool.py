@@ -15,7 +15,7 @@ from supervisor.errors import ExitCode, NotReadyInTime
 WATCH_INTERVAL = 1.0
 """Seconds between two looks of `status --watch`."""
 
-slot_type = click.IntRange(min=0)
+slot_type = click.IntRange(min=1)
 
 
 @click.command("status", short_help="Show the pool: replicas, generation, requests.")
@@ -78,7 +78,8 @@ def stop_command(runtime_dir: Path | None, settings: Path | None, timeout: float
 def reload_command(runtime_dir: Path | None, settings: Path | None, wait: bool) -> None:
     """Read the LiteLLM configuration again and roll it out if it changed.
 
-    Ends with 3 when the configuration is refused and with 1 when its replicas failed; the old one then goes on serving.
+    Ends with 3 and the reason when it is refused, or taken back because its replicas failed (that is known with --wait
+    only). The old one then goes on serving.
     """
     from supervisor.cli.render import reload_lines, rolling_line
     from supervisor.cli.terminal import watched
@@ -90,8 +91,7 @@ def reload_command(runtime_dir: Path | None, settings: Path | None, wait: bool) 
     failed = outcome.result in (ReloadResult.REFUSED, ReloadResult.ROLLED_BACK)
     click.echo(reload_lines(outcome), err=failed)
     if failed:
-        refused = outcome.result is ReloadResult.REFUSED
-        click.get_current_context().exit(ExitCode.REFUSED if refused else ExitCode.FAILED)
+        click.get_current_context().exit(ExitCode.REFUSED)
 
 
 @click.command("restart", short_help="Replace replicas, each replacement first.")

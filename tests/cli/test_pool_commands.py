@@ -77,7 +77,7 @@ def test_stop_says_so_when_the_daemon_takes_longer(daemon: ScriptedDaemon, run_c
         (ReloadOutcome(ReloadResult.STARTED, "aaaa"), 0, "rolling out"),
         (ReloadOutcome(ReloadResult.SUPERSEDED, "aaaa"), 0, "newer change"),
         (ReloadOutcome(ReloadResult.REFUSED, "", ("c.yaml:3: error: no",)), 3, "c.yaml:3: error: no"),
-        (ReloadOutcome(ReloadResult.ROLLED_BACK, "aaaa", ("exit 1",)), 1, "exit 1"),
+        (ReloadOutcome(ReloadResult.ROLLED_BACK, "aaaa", ("exit 1",)), 3, "exit 1"),
     ],
 )
 def test_reload_ends_as_the_roll_out_did(
@@ -106,7 +106,18 @@ def test_what_the_daemon_refuses_is_said_once_without_a_traceback(daemon: Script
 
 
 @pytest.mark.parametrize(
-    "command", [("scale", 0), ("scale", "many"), ("drain",), ("restart", "x"), ("statu",), ("--wat",)]
+    "command",
+    [
+        ("scale", 0),
+        ("scale", "many"),
+        ("drain",),
+        ("drain", 0),
+        ("restart", "x"),
+        ("restart", 0),
+        ("logs", 0),
+        ("statu",),
+        ("--wat",),
+    ],
 )
 def test_a_wrong_use_ends_with_2(run_cli: Run, command: tuple[object, ...]) -> None:
     assert run_cli(*command).exit_code == 2
