@@ -96,6 +96,14 @@ def serve(arguments: list[str], socket_path: str) -> None:
     asyncio.run(_Fake(found).run(socket_path))
 
 
+def _settable(mask: int) -> list[int]:
+    """The signals of a mask. Without the C library's own two, 32 and 33: `make` starts its children with them ignored.
+
+    Nobody can set them back through the C library, and it takes them for itself when it needs them.
+    """
+    return [number for number in sorted(signal.valid_signals()) if mask >> (number - 1) & 1]
+
+
 def _process() -> dict[str, Any]:
     fields = (line.split(":\t") for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
     masks = {name: int(value, 16) for name, value in fields if name in {"SigBlk", "SigIgn"}}
@@ -106,8 +114,8 @@ def _process() -> dict[str, Any]:
         "path": sys.path,
         "descriptors": sorted(int(entry.name) for entry in Path("/proc/self/fd").iterdir() if entry.exists()),
         "stdin": str(Path("/proc/self/fd/0").readlink()),
-        "blocked": [number for number in range(1, 65) if masks["SigBlk"] >> (number - 1) & 1],
-        "ignored": [number for number in range(1, 65) if masks["SigIgn"] >> (number - 1) & 1],
+        "blocked": _settable(masks["SigBlk"]),
+        "ignored": _settable(masks["SigIgn"]),
         "random": random.random(),
         "threads": threading.active_count(),
     }
