@@ -29,7 +29,9 @@ class SlotRecord:
     jitter: float = 0.0
 
 
-def after_exit(record: SlotRecord, *, ready_since: float | None, now: float, jitter: float, rules: RestartRules) -> SlotRecord:
+def after_exit(
+    record: SlotRecord, *, ready_since: float | None, now: float, jitter: float, rules: RestartRules
+) -> SlotRecord:
     """The record after an exit that nobody asked for. `ready_since` is None for a replica that was never ready."""
     early = ready_since is None or now - ready_since < rules.early
     return SlotRecord(failures=record.failures + 1 if early else 0, last_exit_at=now, jitter=jitter)

@@ -6,7 +6,16 @@ import itertools
 
 import pytest
 
-from supervisor.policy.lifecycle import IGNORED, LIVE, SERVING, TRANSITIONS, Happening, IllegalTransition, State, advance
+from supervisor.policy.lifecycle import (
+    IGNORED,
+    LIVE,
+    SERVING,
+    TRANSITIONS,
+    Happening,
+    IllegalTransition,
+    State,
+    advance,
+)
 
 EVERY_PAIR = list(itertools.product(State, Happening))
 
