@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from supervisor.fleet.replica import Replica
 from supervisor.litellm_config.generation import Generation
@@ -66,7 +67,7 @@ class Member:
     def serving(self) -> bool:
         return self.state in SERVING
 
-    def named(self) -> dict[str, object]:
+    def named(self) -> dict[str, Any]:
         """The fields by which every event about it names it."""
         return {"replica": self.replica, "slot": self.slot, "generation": self.generation.digest}
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from supervisor import events as ev
 from supervisor.control.operations import ReloadOutcome, ReloadResult
@@ -38,7 +39,7 @@ from supervisor.fleet.replica import Replica
 from supervisor.litellm_config.generation import Generation
 from supervisor.policy import rollout
 from supervisor.policy.health import Verdict, judge
-from supervisor.policy.lifecycle import LIVE, Happening, State
+from supervisor.policy.lifecycle import LIVE, Happening, IllegalTransition, State
 from supervisor.policy.restart import SlotRecord, after_exit, due_at, forgiven
 from supervisor.policy.rollout import FailTrial, Kill, Leave, PassTrial, Plan, Rules, Spawn, Trial, World
 from supervisor.rotation import Rotation, Upstream
@@ -46,8 +47,14 @@ from supervisor.rotation import Rotation, Upstream
 MakeReplica = Callable[[int, int, Generation, Path, Callable[[Message], None]], Replica]
 """Builds the shell of a replica from its number, its slot, its generation and where that is rendered."""
 
+MOST_FAILED = 20
+"""Generations whose failure is remembered; one that failed so long ago may be tried again."""
+
 STEPS_AT_ONCE = 8
 """How often the planner is asked in a row: a verdict, what follows from it, and room; a bound, not a tuning."""
+
+
+STOPS = "the daemon stops"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,7 @@ class Pool:
         self._last_good: str | None = None
         self._failed: dict[str, str] = {}
         self._trial: Trial | None = None
-        self._lost_canary = False
+        self._lost_canary = ""  # how it ended, if it did
         self._roll_started_at: float | None = None
         self._outcomes: list[asyncio.Future[ReloadOutcome]] = []
         self._replace: set[int] = set()
@@ -111,7 +118,9 @@ class Pool:
 
     # What others ask; all of it arrives through the mailbox.
 
-    def want(self, generation: Generation, config_path: Path, *, reason: str, again: bool) -> asyncio.Future[ReloadOutcome]:
+    def want(
+        self, generation: Generation, config_path: Path, *, reason: str, again: bool
+    ) -> asyncio.Future[ReloadOutcome]:
         """Makes this the generation to run. The future tells how that ended.
 
         With `again`, a generation that failed before is tried once more.
@@ -185,11 +194,8 @@ class Pool:
 
     @property
     def live_generations(self) -> frozenset[str]:
-        """Digests that are wanted, or that some replica still runs."""
-        wanted = {self._wanted.generation.digest} if self._wanted else set()
-        return frozenset(
-            wanted | {m.generation.digest for m in self._members.values()} | ({self._last_good} if self._last_good else set())
-        )
+        """Digests that some replica runs, or may be started with, be it after a roll-back."""
+        return frozenset(self._targets.keys() | {m.generation.digest for m in self._members.values()})
 
     def record(self, slot: int) -> SlotRecord:
         return self._records.get(slot, SlotRecord())
@@ -249,7 +255,7 @@ class Pool:
             slots=self._records,
             trial=self._trial,
             replace=frozenset(self._replace),
-            lost_canary=self._lost_canary,
+            lost_canary=bool(self._lost_canary),
         )
 
     # Noting what happened.
@@ -271,9 +277,11 @@ class Pool:
                 for member in self._members.values():
                     self._stop(member, "the daemon stops")
             case _:
-                member = self._members.get(message.replica)
-                if member is not None:
-                    self._note_about(member, message, now)
+                if (about := self._members.get(message.replica)) is not None:
+                    try:
+                        self._note_about(about, message, now)
+                    except IllegalTransition as error:  # a bug of ours about one replica must not take the others down
+                        self._kill(about, f"internal error: {error}")
 
     def _note_about(self, member: Member, message: Message, now: float) -> None:
         match message:
@@ -314,7 +322,11 @@ class Pool:
                 key_header=member.generation.key_header,
             )
         )
-        if self._trial is None and self._wanted is not None and self._wanted.generation.digest == member.generation.digest:
+        if (
+            self._trial is None
+            and self._wanted is not None
+            and self._wanted.generation.digest == member.generation.digest
+        ):
             self._last_good = member.generation.digest
         assert member.pid is not None
         self._events.publish(ev.ReplicaReady(**member.named(), pid=member.pid, seconds=now - member.spawned_at))
@@ -333,9 +345,9 @@ class Pool:
             self._events.publish(ev.ReplicaSuspect(**member.named(), reason=missed))
         upstream = self._rotation.get(member.replica)
         vitals = member.vitals(upstream.last_byte_at if upstream else float("-inf"))
-        if member.state in LIVE or member.state is State.DRAINING:
-            if judge(vitals, now=now, kill_after=self._rules.kill_after) is Verdict.HUNG:
-                self._kill(member, f"hung: no answer and no byte for {self._rules.kill_after:g} s")
+        at_work = member.state in LIVE or member.state is State.DRAINING
+        if at_work and judge(vitals, now=now, kill_after=self._rules.kill_after) is Verdict.HUNG:
+            self._kill(member, f"hung: no answer and no byte for {self._rules.kill_after:g} s")
 
     def _note_exit(self, member: Member, message: Exited, now: float) -> None:
         del self._members[member.replica]
@@ -350,13 +362,15 @@ class Pool:
             self._events.publish(ev.ReplicaLaunchFailed(**member.named(), reason=message.error))
         else:
             self._events.publish(
-                ev.ReplicaExited(**member.named(), pid=member.pid or 0, status=str(message.status), expected=member.expected)
+                ev.ReplicaExited(
+                    **member.named(), pid=member.pid or 0, status=str(message.status), expected=member.expected
+                )
             )
         self._histories[member.slot] = self.history(member.slot).after(text, expected=member.expected)
         if member.expected:
             return
         if self._trial is not None and self._trial.canary == member.replica and not self._trial.passed:
-            self._lost_canary = True
+            self._lost_canary = text
             return
         self._trial = rollout.after_exit(self._trial, view, expected=False)
         record = after_exit(
@@ -372,6 +386,9 @@ class Pool:
 
     def _note_want(self, message: Want, now: float) -> None:
         generation, digest = message.generation, message.generation.digest
+        if self._stopping:
+            message.outcome.set_exception(LitesupError(STOPS))
+            return
         if message.again:
             self._failed.pop(digest, None)
         if digest in self._failed:
@@ -387,7 +404,7 @@ class Pool:
         previous = self._wanted.generation.digest if self._wanted else None
         self._targets[digest] = Target(generation, message.config_path)
         self._wanted, self._wanted_reason, self._wanted_at = self._targets[digest], message.reason, time.time()
-        self._lost_canary = False
+        self._lost_canary = ""
         good = self._last_good
         self._trial = Trial(digest, good) if good is not None and good != digest else None
         self._records = {slot: forgiven(record) for slot, record in self._records.items()}
@@ -397,6 +414,9 @@ class Pool:
             self._events.publish(ev.RolloutStarted(digest, previous, message.reason))
 
     def _note_replace(self, message: Replace) -> None:
+        if self._stopping:
+            message.done.set_exception(LitesupError(STOPS))
+            return
         slots = message.slots or tuple(range(1, self._count + 1))
         unknown = sorted(slot for slot in slots if not 1 <= slot <= self._count)
         if unknown:
@@ -448,13 +468,19 @@ class Pool:
         try:
             await shell.run()
         except Exception as error:  # a bug of ours in one shell must not take the others down
-            self._mailbox.put_nowait(Exited(shell.spec.replica, None, f"internal error: {type(error).__name__}: {error}"))
+            self._mailbox.put_nowait(
+                Exited(shell.spec.replica, None, f"internal error: {type(error).__name__}: {error}")
+            )
 
     def _leave(self, member: Member, reason: str) -> None:
         """It goes: at once if it serves nothing, else when it has finished."""
         if not member.happens(Happening.LEAVE):
             return
         member.leaving = reason
+        trial = self._trial
+        if trial is not None and not trial.passed and trial.canary == member.replica:
+            # Sent away (its slot drained, or scaled away), it has proved nothing: another one takes the test.
+            self._trial = Trial(trial.generation, trial.previous)
         if member.state is State.DRAINING:
             self._rotation.drain(member.replica)
             self._events.publish(ev.ReplicaDraining(**member.named(), reason=reason))
@@ -481,10 +507,14 @@ class Pool:
     def _fail_trial(self, reason: str) -> None:
         trial = self._trial
         assert trial is not None
+        if self._lost_canary:
+            reason = f"{reason}: {self._lost_canary}"
         self._failed[trial.generation] = reason
+        while len(self._failed) > MOST_FAILED:
+            del self._failed[next(iter(self._failed))]
         self._last_good = trial.previous
         self._wanted, self._wanted_reason, self._wanted_at = self._targets[trial.previous], "rolled back", time.time()
-        self._trial, self._lost_canary, self._roll_started_at = None, False, None
+        self._trial, self._lost_canary, self._roll_started_at = None, "", None
         self._events.publish(ev.RolloutFailed(trial.generation, trial.previous, reason))
         self._settle_outcomes(ReloadOutcome(ReloadResult.ROLLED_BACK, trial.generation, (reason,)))
 
@@ -516,7 +546,13 @@ class Pool:
                 future.set_result(outcome)
 
     def _abandon_futures(self) -> None:
-        for future in self._outcomes:
-            future.cancel()
-        for done, _, _ in self._replacing:
-            done.cancel()
+        """Nobody shall wait for what cannot come true any more."""
+        futures: list[asyncio.Future[Any]] = [*self._outcomes, *(done for done, _, _ in self._replacing)]
+        while not self._mailbox.empty():
+            match self._mailbox.get_nowait():
+                case Want(outcome=future) | Replace(done=future) | DrainSlot(done=future):
+                    futures.append(future)
+        for future in futures:
+            if not future.done():
+                future.set_exception(LitesupError(STOPS))
+                future.exception()  # not everybody who asked waits; an error that nobody reads is no news

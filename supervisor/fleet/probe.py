@@ -57,5 +57,5 @@ async def first_answer(probe: Probe, socket_path: Path, *, interval: float = 0.0
 
     Until there is a socket, looking for it is all that is done: a replica that loads LiteLLM needs the processor.
     """
-    while not socket_path.is_socket() or await probe.ask() is not None:
+    while not socket_path.is_socket() or await probe.ask() is not None:  # noqa: ASYNC110  nobody sets an event
         await asyncio.sleep(interval)

@@ -21,6 +21,8 @@ WarmUp = Callable[[int], Awaitable[str | None]]
 
 TakeLine = Callable[[LaunchSpec, str], None]
 
+_DEATH_TIMEOUT = 5.0  # seconds in which the kernel takes a killed process away
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaTimes:
@@ -62,11 +64,9 @@ class Replica:
         """Returns when the process is gone, after having said so. Cancelled, it kills the process first."""
         number = self.spec.replica
         try:
-            await self._launcher.prepare(self._environment)
-            if self._told.is_set() or self._killed:
-                raise LaunchFailed("it was told to stop before it was launched")
+            await self._prepare()
             process = await self._launcher.launch(self.spec)
-        except LaunchFailed as error:
+        except (LaunchFailed, OSError) as error:
             self._post(Exited(number, None, str(error)))
             return
         self._process = process
@@ -87,6 +87,9 @@ class Replica:
                 lines.cancel()
         finally:
             process.kill()
+            with contextlib.suppress(TimeoutError):  # with it ends its session, which must not outlive us
+                async with asyncio.timeout(_DEATH_TIMEOUT):
+                    await process.wait()
             await self._probe.close()
             with contextlib.suppress(OSError):
                 self.spec.socket_path.unlink()
@@ -99,15 +102,30 @@ class Replica:
     def kill(self) -> None:
         """Kills the process now, or as soon as it exists."""
         self._killed = True
+        self._told.set()
         if self._process is not None:
             self._process.kill()
 
-    async def drain(self, idle: Awaitable[None]) -> None:
+    async def drain(self, idle: Awaitable[object]) -> None:
         """Waits until it holds no request any more, at most `drain_timeout`, and says so."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._times.drain_timeout):
                 await idle
         self._post(Drained(self.spec.replica))
+
+    async def _prepare(self) -> None:
+        """Preparing may mean to load LiteLLM, which takes long: whoever is told to leave does not wait for it."""
+        preparing = asyncio.ensure_future(self._launcher.prepare(self._environment))
+        told = asyncio.ensure_future(self._told.wait())
+        try:
+            await asyncio.wait([preparing, told], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            preparing.cancel()
+            told.cancel()
+            await asyncio.gather(preparing, told, return_exceptions=True)
+        if self._told.is_set():
+            raise LaunchFailed("it was told to stop before it was launched")
+        preparing.result()
 
     async def _observe(self) -> None:
         number = self.spec.replica

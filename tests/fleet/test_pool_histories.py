@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from supervisor import events as ev
 from supervisor.control.operations import ReloadResult
-from tests.fleet.simulation import DIES_SOON, GOOD, REFUSES, SHAKY, SILENT, SLOW, Behaviour, Simulation
+from supervisor.errors import LitesupError
+from supervisor.fleet.messages import Answered
+from supervisor.fleet.pool import FleetRules, Pool
+from supervisor.policy.balancing import round_robin
+from supervisor.policy.queueing import QueueLimits
+from supervisor.rotation import Rotation
+from tests.fleet.simulation import (
+    DIES_SOON,
+    GOOD,
+    REFUSES,
+    RULES,
+    SHAKY,
+    SILENT,
+    SLOW,
+    Behaviour,
+    Simulation,
+    generation,
+)
 
 
 @pytest.fixture
@@ -269,3 +288,78 @@ def test_in_any_history_the_promises_hold_and_the_pool_comes_to_rest(seed: int) 
     assert len(simulation.serving) == pool.count, f"seed {seed}: {pool!r}"
     assert len(pool.members) == pool.count, f"seed {seed}: {pool!r}"
     simulation.close()
+
+
+@pytest.mark.parametrize("how", ["drained", "scaled away"])
+def test_a_canary_that_is_sent_away_is_followed_by_another(simulation: Simulation, how: str) -> None:
+    outcome = simulation.want("b")
+    [canary] = simulation.of("b")
+    if how == "drained":
+        simulation.drain_slot(simulation.shells[canary].spec.slot)
+    else:
+        simulation.crash(1)  # so that the next canary is not in slot 1
+        simulation.want("c", SLOW)
+        outcome = simulation.want("b")
+        simulation.advance(0.3)
+        [canary] = simulation.of("b")
+        assert simulation.shells[canary].spec.slot > 1
+        simulation.scale(1)
+    simulation.advance(60.0)
+    assert outcome.done(), "the roll-out came to an end"
+    assert outcome.result().result is ReloadResult.ROLLED
+    assert simulation.serving == simulation.of("b")
+
+
+def test_a_roll_back_says_how_the_canary_ended(simulation: Simulation) -> None:
+    outcome = simulation.want("b", REFUSES)
+    simulation.advance(10.0)
+    assert outcome.result().problems == ("its first replica exited: exit 3",)
+
+
+def test_what_a_roll_back_would_start_again_is_kept_on_disk(simulation: Simulation) -> None:
+    simulation.want("b")
+    while simulation.pool.last_good != "b":
+        simulation.advance(0.1)
+    simulation.behaviours["b"] = SILENT
+    for replica in sorted(simulation.of("a")):
+        simulation.crash(replica)
+    simulation.advance(5.0)
+    assert {member.generation.digest for member in simulation.pool.members} == {"b"}
+    assert {"a", "b"} <= simulation.pool.live_generations
+
+
+def test_failures_are_not_remembered_for_ever(simulation: Simulation) -> None:
+    for number in range(50):
+        simulation.want(f"bad{number}", REFUSES)
+        simulation.advance(5.0)
+    assert len(simulation.pool.failed) == 20
+    assert "bad49" in simulation.pool.failed
+
+
+def test_what_cannot_happen_to_a_replica_costs_that_replica_and_nothing_else(simulation: Simulation) -> None:
+    simulation.disturbed = True
+    simulation.tell(Answered(2))  # it is ready already
+    simulation.advance(5.0)
+    [killed] = [event for event in simulation.seen if isinstance(event, ev.ReplicaKilled)]
+    assert "internal error" in killed.reason
+    assert len(simulation.serving) == 3
+
+
+async def test_who_waits_when_the_pool_ends_is_told() -> None:
+    pool = Pool(
+        1,
+        rotation=Rotation(round_robin, QueueLimits(10, 1.0)),
+        events=ev.Events(),
+        make_replica=lambda *_: pytest.fail("nothing is to be started"),
+        rules=FleetRules(RULES, kill_after=15.0),
+    )
+    restart = asyncio.create_task(pool.replace(()))
+    await asyncio.sleep(0)
+    pool.stop()
+    late = pool.want(generation("a"), Path("/nowhere"), reason="test", again=False)
+    async with asyncio.timeout(5):
+        await pool.run()
+        with pytest.raises(LitesupError, match="stops"):
+            await restart
+        with pytest.raises(LitesupError, match="stops"):
+            await late

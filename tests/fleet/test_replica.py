@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -190,3 +190,46 @@ async def test_a_cancelled_shell_leaves_no_process(tmp_path: Path) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await task
     assert not scene.process.running
+
+
+class SlowLauncher(FakeLauncher):
+    """Prepares for ever, as a fork server that loads LiteLLM does for a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.preparing = asyncio.Event()
+        self.given_up = False
+
+    async def prepare(self, environment: Mapping[str, str]) -> None:
+        self.preparing.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.given_up = True
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_told_to_leave_it_does_not_wait_for_the_launcher_to_get_ready(tmp_path: Path, how: str) -> None:
+    scene = Scene(tmp_path)
+    launcher = scene.replica._launcher = SlowLauncher()
+    async with asyncio.timeout(5):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(scene.replica.run())
+            await launcher.preparing.wait()
+            getattr(scene.replica, how)()
+    assert isinstance(await scene.next(), Exited)
+    assert launcher.given_up
+    assert not launcher.processes
+
+
+async def test_a_machine_that_is_out_of_descriptors_is_a_failed_launch(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+
+    async def launch(_spec: LaunchSpec) -> FakeProcess:
+        raise OSError(24, "Too many open files")
+
+    scene.launcher.launch = launch  # type: ignore[assignment, method-assign]
+    await scene.replica.run()
+    exited = await scene.next()
+    assert isinstance(exited, Exited)
+    assert "Too many open files" in exited.error
