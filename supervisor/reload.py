@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import structlog
+
 from supervisor import events as ev
 from supervisor.control.operations import ReloadOutcome, ReloadResult
-from supervisor.errors import ConfigurationRefused, Severity
+from supervisor.errors import ConfigurationRefused, Finding, Severity
 from supervisor.litellm_config.build import build_generation
 from supervisor.litellm_config.generation import Generation
 from supervisor.litellm_config.write import remove_rendered, write_rendered
+
+log = structlog.get_logger("litesup.reload")
 
 
 class Fleet(Protocol):
@@ -77,13 +81,16 @@ class Reloader:
         return build_generation(self._source, self._environ, self._state_dir)
 
     def begin(self, generation: Generation, *, reason: str, again: bool = False) -> asyncio.Future[ReloadOutcome]:
-        """Renders it and makes it the wanted one."""
+        """Renders it and makes it the wanted one. Raises ConfigurationRefused when it cannot be written."""
         self._on_generation(generation)
+        try:
+            path = write_rendered(generation, self._runtime_dir)
+        except OSError as error:
+            raise ConfigurationRefused([_not_rendered(error, self._runtime_dir)]) from error
         known = self._fleet.wanted
         if known is None or known.digest != generation.digest:
             for finding in generation.adaptations:
                 self._events.publish(ev.ConfigurationAdapted(str(finding)))
-        path = write_rendered(generation, self._runtime_dir)
         remove_rendered(self._runtime_dir, self._fleet.live_generations | {generation.digest})
         return self._fleet.want(generation, path, reason=reason, again=again)
 
@@ -92,10 +99,13 @@ class Reloader:
         async with self._turn:
             try:
                 generation = await asyncio.to_thread(self.read)
+                future = self.begin(generation, reason=reason, again=again)
             except ConfigurationRefused as refused:
                 return self._refuse(refused)
+            except Exception as error:  # whatever it is, the old world stays
+                log.exception("reload_failed")
+                return self._refuse(ConfigurationRefused([_unexpected(error, self._source)]))
             self._refusal = None
-            future = self.begin(generation, reason=reason, again=again)
         if wait:
             return await future
         await asyncio.sleep(0)
@@ -108,3 +118,20 @@ class Reloader:
             self._events.publish(ev.ConfigurationChangeRefused(problems))
         self._refusal = Refusal(time.time(), problems)
         return ReloadOutcome(ReloadResult.REFUSED, "" if wanted is None else wanted.digest, problems)
+
+
+def _not_rendered(error: OSError, directory: Path) -> Finding:
+    return Finding(
+        Severity.ERROR,
+        "not-rendered",
+        f"the configuration could not be written to {directory}: {error.strerror or error}",
+        hint="make room there, then: litesup reload",
+    )
+
+
+def _unexpected(error: Exception, source: Path) -> Finding:
+    """Names the kind only: the text of an error that nobody foresaw may hold anything, a secret included."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return Finding(
+        Severity.ERROR, "not-read", f"reading it failed: {why}", hint="the daemon's log says where", file=source
+    )

@@ -137,3 +137,34 @@ async def test_what_no_generation_needs_any_more_is_removed_from_the_runtime_dir
     scene.config.write_text(GOOD.format(name="third"))
     await scene.reload()
     assert not first.exists()
+
+
+async def test_a_configuration_that_cannot_be_written_is_refused_and_changes_nothing(scene: Scene) -> None:
+    await scene.reload()
+    scene.config.write_text(GOOD.format(name="second"))
+    scene.runtime.rename(scene.runtime.with_name("gone"))
+    outcome = await scene.reload()
+    assert outcome.result is ReloadResult.REFUSED
+    assert str(scene.runtime) in outcome.problems[0]
+    assert len(scene.fleet.wants) == 1
+    assert scene.reloader.refusal is not None
+    scene.runtime.with_name("gone").rename(scene.runtime)
+    assert (await scene.reload()).result is ReloadResult.ROLLED
+    assert scene.reloader.refusal is None
+
+
+async def test_an_error_that_nobody_foresaw_is_a_refusal_without_its_text(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.reload()
+    with monkeypatch.context() as broken:
+
+        def read() -> Generation:
+            raise RuntimeError("sk-secret")
+
+        broken.setattr(scene.reloader, "read", read)
+        outcome = await scene.reload()
+    assert outcome.result is ReloadResult.REFUSED
+    assert "RuntimeError" in outcome.problems[0]
+    assert "sk-secret" not in outcome.problems[0]
+    assert (await scene.reload()).result is ReloadResult.ROLLED
