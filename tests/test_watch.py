@@ -9,16 +9,18 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
+import watchfiles
 
 from supervisor.watch import FileWatch
+from tests.eventually import eventually
 
 
 class Watched:
     """A watch on some paths, and a way to wait for what it says."""
 
-    def __init__(self) -> None:
+    def __init__(self, look_every: float) -> None:
         self.changes: asyncio.Queue[None] = asyncio.Queue()
-        self.watch = FileWatch(self._changed, debounce=0.01)
+        self.watch = FileWatch(self._changed, debounce=0.01, look_every=look_every)
 
     async def _changed(self) -> None:
         self.changes.put_nowait(None)
@@ -48,8 +50,9 @@ class Watched:
 
 
 @contextlib.asynccontextmanager
-async def watching(paths: Iterable[Path], sentinel: Path) -> AsyncIterator[Watched]:
-    watched = Watched()
+async def watching(paths: Iterable[Path], sentinel: Path, look_every: float = 3600.0) -> AsyncIterator[Watched]:
+    """Unless told otherwise, nothing but the kernel's word counts."""
+    watched = Watched(look_every)
     watched.watch.watch([*paths, sentinel])
     task = asyncio.create_task(watched.watch.run())
     try:
@@ -111,3 +114,52 @@ async def test_exchanging_the_paths_moves_the_watch(config: Path, tmp_path: Path
         await watched.is_armed(other)
         other.write_text("new\n")
         assert await watched.says_so()
+
+
+def kernel_refuses(*_: object, **__: object) -> None:
+    raise OSError(28, "OS file watch limit reached")
+
+
+async def test_without_a_watch_of_the_kernels_the_files_are_looked_at(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchfiles, "awatch", kernel_refuses)
+    async with watching([config], tmp_path / "sentinel", look_every=0.01) as watched:
+        config.write_text("model_list: [] # changed\n")
+        assert await watched.says_so()
+
+
+async def test_a_directory_that_is_exchanged_as_a_whole_is_noticed(tmp_path: Path) -> None:
+    """As Kubernetes exchanges a ConfigMap: the name that is watched is a link by way of a link."""
+    for version in ("one", "two"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "config.yaml").write_text(version)
+    (tmp_path / "data").symlink_to("one")
+    (tmp_path / "config.yaml").symlink_to("data/config.yaml")
+    async with watching([tmp_path / "config.yaml"], tmp_path / "sentinel", look_every=0.01) as watched:
+        (tmp_path / "new").symlink_to("two")
+        (tmp_path / "new").rename(tmp_path / "data")
+        assert await watched.says_so()
+
+
+async def test_one_that_is_told_and_fails_is_told_again(config: Path) -> None:
+    told = 0
+
+    async def changed() -> None:
+        nonlocal told
+        told += 1
+        raise OSError(28, "No space left on device")
+
+    watch = FileWatch(changed, debounce=0.01, look_every=0.01)
+    watch.watch([config])
+    task = asyncio.create_task(watch.run())
+    try:
+        for turn in range(3):
+            before = told
+            config.write_text("#" * turn)
+            await eventually(lambda before=before: told > before, what="it is told")
+        assert not task.done()
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
