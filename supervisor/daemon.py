@@ -28,7 +28,7 @@ from supervisor.control.lock import InstanceLock
 from supervisor.control.operations import LogLine, ReloadOutcome
 from supervisor.control.server import ControlServer
 from supervisor.errors import ExitCode, LitesupError
-from supervisor.fleet.launch.command import launch_spec
+from supervisor.fleet.launch.command import check_socket_path, launch_spec
 from supervisor.fleet.launch.select import make_launcher
 from supervisor.fleet.launch.spec import Launcher, LaunchSpec
 from supervisor.fleet.launch.stub import WarmUpStub
@@ -48,12 +48,17 @@ from supervisor.policy.rollout import Rules
 from supervisor.reload import Reloader
 from supervisor.rotation import Rotation
 from supervisor.settings.load import prepare_directory, runtime_dir, state_dir
-from supervisor.settings.schema import BalancingPolicy, Settings
+from supervisor.settings.schema import BalancingPolicy, LauncherChoice, Settings
 from supervisor.status import Condition, DaemonStatus, GenerationStatus, Status
 from supervisor.systemd import Notifier
 from supervisor.watch import FileWatch
 
 CHOICES = {BalancingPolicy.ROUND_ROBIN: round_robin, BalancingPolicy.LEAST_OUTSTANDING: least_outstanding}
+
+MakeLauncher = Callable[[LauncherChoice, ev.Events], Launcher]
+
+KILL_TIMEOUT = 5.0
+"""Seconds, after a second signal, in which what was killed may end in order."""
 
 
 def run_daemon(settings: Settings, environ: Mapping[str, str], *, listeners: Sequence[ev.Listener] = ()) -> int:
@@ -103,6 +108,7 @@ class Daemon:
         lock: InstanceLock,
         logging: Logging,
         listeners: Sequence[ev.Listener],
+        make_launcher: MakeLauncher = make_launcher,
     ) -> None:
         self._settings = settings
         self._runtime = runtime
@@ -111,6 +117,8 @@ class Daemon:
         self._started_at = time.time()
         self._was_ready = False
         self._stop = StopRequest(asyncio.Event(), asyncio.Event())
+        self._begun = asyncio.Event()  # the configuration that was read at start is wanted
+        self._reloads: set[asyncio.Task[None]] = set()
         self._events = ev.Events()
         for listener in (logging.log_event, *listeners, self._remember):
             self._events.subscribe(listener)
@@ -120,9 +128,7 @@ class Daemon:
         )
         self._launcher = make_launcher(settings.replicas.launcher, self._events)
         self._stub = WarmUpStub()
-        self._balancer = Balancer(
-            rotation=self._rotation, settings=settings, events=self._events, health=self.status
-        )
+        self._balancer = Balancer(rotation=self._rotation, settings=settings, events=self._events, health=self.status)
         self._pool = Pool(
             settings.replicas.wanted,
             rotation=self._rotation,
@@ -130,7 +136,9 @@ class Daemon:
             make_replica=self._make_replica,
             rules=_fleet_rules(settings),
         )
-        self._watch = FileWatch(self._file_changed, debounce=settings.rollout.debounce)
+        self._watch = FileWatch(
+            functools.partial(self._reload_quietly, "file changed"), debounce=settings.rollout.debounce
+        )
         self._reloader = Reloader(
             settings.config.absolute(),
             environ=environ,
@@ -148,27 +156,35 @@ class Daemon:
     async def run(self) -> int:
         """From nothing to nothing: returns the exit code when all is gone."""
         self._listen_to_signals()
+        check_socket_path(self._socket_path(10**6))
         generation = await asyncio.to_thread(self._reloader.read)
-        self._logging.hide(generation)
+        self._take_note_of(generation)
         loading = asyncio.create_task(self._load_early(generation), name="load early")
         try:
             async with contextlib.AsyncExitStack() as stack:
                 await self._open(stack)
                 await self._serve(generation)
         finally:
-            loading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await loading
+            left = (loading, *self._reloads)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
             await self._launcher.close()
         return ExitCode.DONE
 
     async def _load_early(self, generation: Generation) -> None:
         """Starts loading LiteLLM while the rest is being built. Whoever launches meets the error, if there is one."""
-        with contextlib.suppress(LitesupError):
+        with contextlib.suppress(Exception):
             await self._launcher.prepare(generation.environment)
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> None:
-        """Opens whatever listens; the stack closes it in reverse."""
+        """Opens whatever listens; the stack closes it in reverse. Raises LitesupError."""
+        try:
+            await self._open_each(stack)
+        except OSError as error:
+            raise LitesupError(f"cannot start: {error}") from error
+
+    async def _open_each(self, stack: contextlib.AsyncExitStack) -> None:
         for stale in self._runtime.glob("r*.sock"):
             stale.unlink(missing_ok=True)
         await self._stub.start()
@@ -183,22 +199,23 @@ class Daemon:
         self._events.publish(ev.DaemonStarted(_version("litesup"), os.getpid(), listening))
 
     async def _serve(self, generation: Generation) -> None:
+        self._reloader.begin(generation, reason="start")
+        self._begun.set()
         async with asyncio.TaskGroup() as group:
             pool = group.create_task(self._pool.run(), name="pool")
-            watch = group.create_task(self._watch.run(), name="watch") if self._settings.rollout.watch else None
+            watch = group.create_task(self._watch_files(), name="watch")
             notify = group.create_task(self._notifier.run(self.status), name="systemd")
-            self._reloader.begin(generation, reason="start")
             await self._stop.asked.wait()
             self._notifier.stopping(self._settings.stop.drain + self._settings.replicas.stop_timeout)
             self._events.publish(ev.DaemonStopping(self._stop.reason))
-            for task in (watch,):
-                if task is not None:
-                    task.cancel()
+            watch.cancel()
             await self._unless_in_hurry(self._balancer.stop(self._settings.stop.drain))
             self._pool.stop()
             await self._unless_in_hurry(asyncio.wait([pool]))
-            self._pool.kill("the daemon was told twice to stop")
-            await pool
+            if not pool.done():
+                self._pool.kill("the daemon was told twice to stop")
+                await asyncio.wait([pool], timeout=KILL_TIMEOUT)
+                pool.cancel()  # what is being launched cannot be killed yet
             notify.cancel()
 
     async def _unless_in_hurry(self, work: object) -> None:
@@ -227,26 +244,38 @@ class Daemon:
                 self._was_ready = True
             case ev.ReplicaExited(replica=replica) | ev.ReplicaLaunchFailed(replica=replica):
                 self._stub.forget(replica)
+                self._logging.logbook.forget(replica)
 
     def _take_note_of(self, generation: Generation) -> None:
         self._logging.hide(generation)
         self._watch.watch(generation.watched)
 
-    async def _file_changed(self) -> None:
-        await self.reload_because("file changed")
+    async def _watch_files(self) -> None:
+        if self._settings.rollout.watch:
+            await self._watch.run()
 
     def _reload_soon(self, reason: str) -> None:
-        task = asyncio.get_running_loop().create_task(self.reload_because(reason))
-        self._background = task  # kept, so that it is not collected while it runs
+        task = asyncio.get_running_loop().create_task(self._reload_quietly(reason), name=f"reload: {reason}")
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_quietly(self, reason: str) -> None:
+        """For nobody in particular: what comes of it is told by events and by the status."""
+        with contextlib.suppress(LitesupError):
+            await self.reload_because(reason)
 
     async def reload_because(self, reason: str, *, wait: bool = False, again: bool = False) -> ReloadOutcome:
+        """What is read later must also be wanted later, so this waits for what the start has read."""
+        await self._begun.wait()
+        if self._stop.asked.is_set():
+            raise LitesupError("the daemon stops")
         return await self._reloader.reload(reason=reason, wait=wait, again=again)
 
     def _make_replica(
         self, number: int, slot: int, generation: Generation, config_path: Path, post: Callable[[Message], None]
     ) -> Replica:
         settings = self._settings
-        socket_path = self._runtime / f"r{number}.sock"
+        socket_path = self._socket_path(number)
         spec = launch_spec(
             replica=number,
             slot=slot,
@@ -271,6 +300,9 @@ class Daemon:
                 stop_timeout=settings.replicas.stop_timeout,
             ),
         )
+
+    def _socket_path(self, replica: int) -> Path:
+        return self._runtime / f"r{replica}.sock"
 
     async def _wait_warm(self, replica: int) -> str | None:
         return await self._stub.wait_warm(replica, self._settings.replicas.warm_up_timeout)
