@@ -3,7 +3,7 @@
 Executed by path, never imported by the daemon, and standard library only. The plain launcher executes this file; the
 fork server loads it and calls the same functions in the child. A *program* is a Python file with two functions:
 `load()`, which imports what can be imported ahead, and `serve(arguments, socket_path)`, which returns or raises
-SystemExit when it is done.
+SystemExit when it is done. A third, `rehearse()`, is called after `load` by the fork server only, if there is one.
 
 The replica leaves through the interpreter: LiteLLM says why it refused to start from an exit hook, and logging
 queues flush there.

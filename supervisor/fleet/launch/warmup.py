@@ -1,9 +1,10 @@
-"""Inside a replica, before its configuration is loaded: one plain and one streamed request that nobody sees.
+"""One plain and one streamed request that nobody sees, through LiteLLM's own application.
 
-Executed by path, never imported by the daemon. It runs as a LiteLLM start-up hook, in the loop that will serve: there
-are no models, callbacks, guardrails, keys or database yet. The requests go through LiteLLM's own application with a
-router that knows the stub only; afterwards every module is as it was before. A warm-up that fails is reported, and
-keeps no replica from starting.
+Executed by path, never imported by the daemon. Twice: in the fork server, as a rehearsal with answers that LiteLLM
+makes up itself, so that what a first request builds is built once and shared by all replicas; and in each replica, as
+a LiteLLM start-up hook in the loop that will serve, with answers from the daemon's stub. At both times there are no
+models, callbacks, guardrails, keys or database yet; the router knows the one model, and afterwards every module is as
+it was before. A warm-up that fails is reported, and keeps no replica from starting.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _DEADLINE = 8.0  # seconds for all of it
 _REPORT_DEADLINE = 2.0
 _WATCHED = ("litellm", "litellm.proxy.proxy_server", "litellm.router", "litellm.utils", "litellm.main")
 _NO_PROXY = ("NO_PROXY", "no_proxy")
+_LARGE = 256  # entries
 
 
 async def warm_up() -> None:
@@ -35,7 +37,7 @@ async def warm_up() -> None:
     incomplete: str | None = None
     try:
         async with asyncio.timeout(_DEADLINE):
-            await _requests(url)
+            await _requests({"api_base": f"{url}/v1"})
     except TimeoutError:
         incomplete = f"not done within {_DEADLINE:g} s"
     except Exception as error:
@@ -45,13 +47,28 @@ async def warm_up() -> None:
             await _report(url, incomplete)
 
 
-async def _requests(url: str) -> None:
+def rehearse() -> None:
+    """In the fork server: no network, and the loop is closed before anything is forked. Raises what goes wrong."""
+    asyncio.run(asyncio.wait_for(_rehearsal(), _DEADLINE))
+
+
+async def _rehearsal() -> None:
+    from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
+    from litellm.proxy import proxy_server
+
+    await _requests({"mock_response": "ok"})
+    # Routes are prepared when one is first looked for among them, so probes too need theirs.
+    await _look(proxy_server.app, "/health/liveliness")
+    await GLOBAL_LOGGING_WORKER.stop()
+
+
+async def _requests(answered_by: dict[str, str]) -> None:
     import litellm
     from litellm.proxy import proxy_server
 
     clients = set(litellm.in_memory_llm_clients_cache.cache_dict)
     with _quiet(), _direct(), _restored():
-        deployment = {"model": "openai/warm-up", "api_base": f"{url}/v1", "api_key": "warm-up", "max_retries": 0}
+        deployment = {"model": "openai/warm-up", "api_key": "warm-up", "max_retries": 0, **answered_by}
         router = litellm.Router(model_list=[{"model_name": _MODEL, "litellm_params": deployment}], num_retries=0)
         proxy_server.llm_router = router
         proxy_server.master_key = key = f"sk-{secrets.token_hex(16)}"
@@ -65,7 +82,7 @@ async def _requests(url: str) -> None:
 
 
 async def _ask(app: Any, key: str, *, streamed: bool) -> None:
-    """One request through the application, as the server would hand it over. Raises RuntimeError for a bad answer."""
+    """One chat completion. Raises RuntimeError for a bad answer."""
     asked = {"model": _MODEL, "stream": streamed, "messages": [{"role": "user", "content": "warm up"}]}
     body = json.dumps(asked).encode()
     headers = {
@@ -74,14 +91,28 @@ async def _ask(app: Any, key: str, *, streamed: bool) -> None:
         "content-type": "application/json",
         "content-length": str(len(body)),
     }
+    status, answer = await _call(app, "POST", "/chat/completions", headers, body)
+    if status != 200 or (streamed and b"[DONE]" not in answer):
+        kind = "streamed" if streamed else "plain"
+        raise RuntimeError(f"the {kind} call was answered {status}: {answer[:200]!r}")
+
+
+async def _look(app: Any, path: str) -> None:
+    """Asks for a path, whatever the answer."""
+    with _quiet():
+        await _call(app, "GET", path, {"host": "warm-up"}, b"")
+
+
+async def _call(app: Any, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+    """One request through the application, as the server would hand it over: status and body of the answer."""
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
-        "method": "POST",
+        "method": method,
         "scheme": "http",
-        "path": "/chat/completions",
-        "raw_path": b"/chat/completions",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
@@ -112,9 +143,7 @@ async def _ask(app: Any, key: str, *, streamed: bool) -> None:
                 over.set()
 
     await app(scope, receive, send)
-    if status != 200 or (streamed and b"[DONE]" not in answer):
-        kind = "streamed" if streamed else "plain"
-        raise RuntimeError(f"the {kind} call was answered {status}: {bytes(answer[:200])!r}")
+    return status, bytes(answer)
 
 
 async def _settled() -> None:
@@ -196,9 +225,17 @@ def _caches(holder: Any, depth: int = 3) -> Iterator[dict[str, Any]]:
 
 
 def _contents(namespace: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Each value, and a copy of what is in it, or of a large dictionary (the price map) its size.
+
+    A copy takes a reference to everything inside, and so makes every page that this is on the replica's own.
+    """
     kept = {}
     for name, value in namespace.items():
-        if not name.startswith("__"):
+        if name.startswith("__"):
+            continue
+        if type(value) is dict and len(value) > _LARGE:
+            kept[name] = (value, len(value))
+        else:
             kept[name] = (value, value.copy() if type(value) in {list, dict, set} else None)
     return kept
 
@@ -206,6 +243,10 @@ def _contents(namespace: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
 def _put_back(namespace: dict[str, Any], contents: dict[str, tuple[Any, Any]]) -> None:
     for name, (value, copy) in contents.items():
         namespace[name] = value
+        if isinstance(copy, int):
+            while len(value) > copy:
+                value.popitem()  # the last that came
+            continue
         if copy is None or value == copy:
             continue
         value.clear()

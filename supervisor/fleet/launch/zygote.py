@@ -155,6 +155,10 @@ def serve(channel: Channel) -> dict[str, Any] | None:
     return None
 
 
+def _nothing() -> None:
+    """For a program that has nothing to rehearse."""
+
+
 def main() -> None:
     program_path, daemon, descriptor = sys.argv[1:]
     replica_main.tie_to_daemon(int(daemon))
@@ -165,6 +169,7 @@ def main() -> None:
     try:
         program = replica_main.load_file(Path(program_path), "litesup_program")
         program.load()
+        getattr(program, "rehearse", _nothing)()
         reason = threads_in_the_way()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
