@@ -48,7 +48,7 @@ from supervisor.policy.rollout import Rules
 from supervisor.reload import Reloader
 from supervisor.rotation import Rotation
 from supervisor.settings.load import prepare_directory, runtime_dir, state_dir
-from supervisor.settings.schema import BalancingPolicy, LauncherChoice, Settings
+from supervisor.settings.schema import MOST_REPLICAS, BalancingPolicy, LauncherChoice, Settings
 from supervisor.status import Condition, DaemonStatus, GenerationStatus, Status
 from supervisor.systemd import Notifier
 from supervisor.watch import FileWatch
@@ -313,7 +313,7 @@ class Daemon:
     # Operations.
 
     def status(self) -> Status:
-        pool, settings = self._pool, self._settings
+        pool, settings, redact = self._pool, self._settings, self._logging.redact
         wanted, refusal = pool.wanted, self._reloader.refusal
         return Status(
             daemon=DaemonStatus(
@@ -326,21 +326,21 @@ class Daemon:
                 runtime_dir=str(self._runtime),
                 config=str(settings.config.absolute()),
                 launcher=self._launcher.name,
-                launcher_note=_note_of(self._launcher),
+                launcher_note=redact(_note_of(self._launcher)),
             ),
             generation=GenerationStatus(
                 wanted="" if wanted is None else wanted.digest,
-                last_good=pool.last_good,
-                failed=tuple(f"{digest}: {reason}" for digest, reason in pool.failed.items()),
-                rolling=pool.rolling,
-                reason=pool.wanted_reason,
-                since=pool.wanted_at,
+                last_good=pool.course.last_good,
+                failed=tuple(redact(f"{digest}: {reason}") for digest, reason in pool.course.failed.items()),
+                rolling=pool.course.rolling,
+                reason=pool.course.reason,
+                since=pool.course.since,
                 refused_at=None if refusal is None else refusal.at,
                 refused=() if refusal is None else refusal.problems,
             ),
             wanted_replicas=pool.count,
             ready_replicas=pool.ready,
-            replicas=replica_statuses(pool, self._rotation),
+            replicas=replica_statuses(pool, self._rotation, redact),
             balancer=self._balancer.snapshot(),
         )
 
@@ -349,7 +349,7 @@ class Daemon:
             stopping=self._stop.asked.is_set(),
             ready=self._pool.ready,
             wanted=self._pool.count,
-            rolling=self._pool.rolling,
+            rolling=self._pool.course.rolling,
             was_ready=self._was_ready,
         )
 
@@ -362,13 +362,17 @@ class Daemon:
     async def scale(self, count: int) -> None:
         if count < 1:
             raise LitesupError("at least one replica is needed; to end them all: litesup stop")
+        if count > MOST_REPLICAS:
+            raise LitesupError(f"{count} replicas are more than {MOST_REPLICAS}, the most that one daemon runs")
         self._pool.scale(count)
 
     async def drain(self, slot: int) -> None:
         await self._pool.drain(slot)
 
     async def stop(self) -> None:
-        self._stop.ask("litesup stop")
+        """Asking twice is not being in a hurry: that takes a signal."""
+        if not self._stop.asked.is_set():
+            self._stop.ask("litesup stop")
 
     def log_lines(self, slots: tuple[int, ...], *, follow: bool) -> AsyncIterator[LogLine]:
         return self._logging.logbook.lines(slots, follow=follow)

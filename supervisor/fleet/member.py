@@ -11,6 +11,7 @@ from supervisor.litellm_config.generation import Generation
 from supervisor.policy.health import Vitals
 from supervisor.policy.lifecycle import SERVING, Happening, State, advance
 from supervisor.policy.rollout import ReplicaView
+from supervisor.rotation import Upstream
 
 
 @dataclass(slots=True)
@@ -58,6 +59,17 @@ class Member:
             spawned_at=self.spawned_at,
             ready_since=self.ready_since,
             doubted=self.doubted,
+        )
+
+    def upstream(self) -> Upstream:
+        """What the balancer gets to know of it."""
+        return Upstream(
+            replica=self.replica,
+            slot=self.slot,
+            generation=self.generation.digest,
+            socket_path=self.shell.spec.socket_path,
+            credential=self.generation.master_key,
+            key_header=self.generation.key_header,
         )
 
     def vitals(self, last_byte_at: float) -> Vitals:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from supervisor import events as ev
-from supervisor.control.operations import ReloadOutcome, ReloadResult
+from supervisor.control.operations import ReloadOutcome
 from supervisor.errors import LitesupError
+from supervisor.fleet.course import Course
 from supervisor.fleet.member import Member, SlotHistory
 from supervisor.fleet.messages import (
     Answered,
@@ -35,24 +36,21 @@ from supervisor.fleet.messages import (
     Want,
     Warmed,
 )
+from supervisor.fleet.replacements import Replacements, Wish
 from supervisor.fleet.replica import Replica
 from supervisor.litellm_config.generation import Generation
 from supervisor.policy import rollout
 from supervisor.policy.health import Verdict, judge
 from supervisor.policy.lifecycle import LIVE, Happening, IllegalTransition, State
 from supervisor.policy.restart import SlotRecord, after_exit, due_at, forgiven
-from supervisor.policy.rollout import FailTrial, Kill, Leave, PassTrial, Plan, Rules, Spawn, Trial, World
-from supervisor.rotation import Rotation, Upstream
+from supervisor.policy.rollout import FailTrial, Kill, Leave, PassTrial, Plan, Rules, Spawn, World
+from supervisor.rotation import Rotation
 
 MakeReplica = Callable[[int, int, Generation, Path, Callable[[Message], None]], Replica]
 """Builds the shell of a replica from its number, its slot, its generation and where that is rendered."""
 
-MOST_FAILED = 20
-"""Generations whose failure is remembered; one that failed so long ago may be tried again."""
-
 STEPS_AT_ONCE = 8
 """How often the planner is asked in a row: a verdict, what follows from it, and room; a bound, not a tuning."""
-
 
 STOPS = "the daemon stops"
 
@@ -61,14 +59,6 @@ STOPS = "the daemon stops"
 class FleetRules:
     planning: Rules
     kill_after: float
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A generation that may be wanted, and where it is rendered."""
-
-    generation: Generation
-    config_path: Path
 
 
 class Pool:
@@ -96,18 +86,8 @@ class Pool:
         self._members: dict[int, Member] = {}
         self._records: dict[int, SlotRecord] = {}
         self._histories: dict[int, SlotHistory] = {}
-        self._targets: dict[str, Target] = {}
-        self._wanted: Target | None = None
-        self._wanted_reason = ""
-        self._wanted_at = 0.0
-        self._last_good: str | None = None
-        self._failed: dict[str, str] = {}
-        self._trial: Trial | None = None
-        self._lost_canary = ""  # how it ended, if it did
-        self._roll_started_at: float | None = None
-        self._outcomes: list[asyncio.Future[ReloadOutcome]] = []
-        self._replace: set[int] = set()
-        self._replacing: list[tuple[asyncio.Future[tuple[int, ...]], tuple[int, ...], frozenset[int]]] = []
+        self.course = Course(events)
+        self._replacements = Replacements()
         self._next_number = 1
         self._stopping = False
         self._group: asyncio.TaskGroup | None = None
@@ -164,29 +144,7 @@ class Pool:
 
     @property
     def wanted(self) -> Generation | None:
-        return None if self._wanted is None else self._wanted.generation
-
-    @property
-    def wanted_reason(self) -> str:
-        return self._wanted_reason
-
-    @property
-    def wanted_at(self) -> float:
-        """When the wanted generation was asked for, Unix seconds."""
-        return self._wanted_at
-
-    @property
-    def last_good(self) -> str | None:
-        return self._last_good
-
-    @property
-    def failed(self) -> dict[str, str]:
-        """The generations that were given up, and why."""
-        return dict(self._failed)
-
-    @property
-    def rolling(self) -> bool:
-        return self._roll_started_at is not None
+        return self.course.wanted
 
     @property
     def ready(self) -> int:
@@ -195,7 +153,11 @@ class Pool:
     @property
     def live_generations(self) -> frozenset[str]:
         """Digests that some replica runs, or may be started with, be it after a roll-back."""
-        return frozenset(self._targets.keys() | {m.generation.digest for m in self._members.values()})
+        return self.course.generations | self._running
+
+    @property
+    def _running(self) -> frozenset[str]:
+        return frozenset(member.generation.digest for member in self._members.values())
 
     def record(self, slot: int) -> SlotRecord:
         return self._records.get(slot, SlotRecord())
@@ -234,7 +196,7 @@ class Pool:
 
     def step(self) -> float:
         """Asks the planner and does what it says; returns when to ask again. Never waits."""
-        if self._wanted is None or self._stopping:
+        if self.course.wanted is None or self._stopping:
             return rollout.NEVER
         for _ in range(STEPS_AT_ONCE):
             now = self._clock()
@@ -247,15 +209,16 @@ class Pool:
         return self._clock()
 
     def _world(self) -> World:
-        assert self._wanted is not None
+        course = self.course
+        assert course.wanted is not None
         return World(
             count=self._count,
-            generation=self._wanted.generation.digest,
+            generation=course.wanted.digest,
             replicas=[member.view() for member in self._members.values()],
             slots=self._records,
-            trial=self._trial,
-            replace=frozenset(self._replace),
-            lost_canary=bool(self._lost_canary),
+            trial=course.trial,
+            replace=self._replacements.replicas,
+            lost_canary=bool(course.lost_canary),
         )
 
     # Noting what happened.
@@ -312,22 +275,8 @@ class Pool:
     def _became_ready(self, member: Member, now: float) -> None:
         member.ready_since = now
         member.last_answer_at = now
-        self._rotation.add(
-            Upstream(
-                replica=member.replica,
-                slot=member.slot,
-                generation=member.generation.digest,
-                socket_path=member.shell.spec.socket_path,
-                credential=member.generation.master_key,
-                key_header=member.generation.key_header,
-            )
-        )
-        if (
-            self._trial is None
-            and self._wanted is not None
-            and self._wanted.generation.digest == member.generation.digest
-        ):
-            self._last_good = member.generation.digest
+        self._rotation.add(member.upstream())
+        self.course.served(member.generation.digest)
         assert member.pid is not None
         self._events.publish(ev.ReplicaReady(**member.named(), pid=member.pid, seconds=now - member.spawned_at))
 
@@ -351,7 +300,7 @@ class Pool:
 
     def _note_exit(self, member: Member, message: Exited, now: float) -> None:
         del self._members[member.replica]
-        self._replace.discard(member.replica)
+        self._replacements.exited(member.replica)
         self._rotation.remove(member.replica)
         view = member.view()
         member.happens(Happening.EXITED)
@@ -367,12 +316,8 @@ class Pool:
                 )
             )
         self._histories[member.slot] = self.history(member.slot).after(text, expected=member.expected)
-        if member.expected:
+        if member.expected or self.course.exited(view, text):
             return
-        if self._trial is not None and self._trial.canary == member.replica and not self._trial.passed:
-            self._lost_canary = text
-            return
-        self._trial = rollout.after_exit(self._trial, view, expected=False)
         record = after_exit(
             self.record(member.slot),
             ready_since=member.ready_since,
@@ -385,33 +330,10 @@ class Pool:
             self._events.publish(ev.RestartDelayed(member.slot, self.next_try(member.slot), record.failures))
 
     def _note_want(self, message: Want, now: float) -> None:
-        generation, digest = message.generation, message.generation.digest
         if self._stopping:
             message.outcome.set_exception(LitesupError(STOPS))
-            return
-        if message.again:
-            self._failed.pop(digest, None)
-        if digest in self._failed:
-            message.outcome.set_result(ReloadOutcome(ReloadResult.ROLLED_BACK, digest, (self._failed[digest],)))
-            return
-        if self._wanted is not None and self._wanted.generation.digest == digest:
-            if self.rolling:
-                self._outcomes.append(message.outcome)
-            else:
-                message.outcome.set_result(ReloadOutcome(ReloadResult.UNCHANGED, digest))
-            return
-        self._settle_outcomes(ReloadOutcome(ReloadResult.SUPERSEDED, digest))
-        previous = self._wanted.generation.digest if self._wanted else None
-        self._targets[digest] = Target(generation, message.config_path)
-        self._wanted, self._wanted_reason, self._wanted_at = self._targets[digest], message.reason, time.time()
-        self._lost_canary = ""
-        good = self._last_good
-        self._trial = Trial(digest, good) if good is not None and good != digest else None
-        self._records = {slot: forgiven(record) for slot, record in self._records.items()}
-        self._roll_started_at = now
-        self._outcomes.append(message.outcome)
-        if previous is not None:
-            self._events.publish(ev.RolloutStarted(digest, previous, message.reason))
+        elif self.course.want(message, now) or message.again:
+            self._records = {slot: forgiven(record) for slot, record in self._records.items()}
 
     def _note_replace(self, message: Replace) -> None:
         if self._stopping:
@@ -423,8 +345,7 @@ class Pool:
             message.done.set_exception(LitesupError(f"there is no slot {unknown[0]}; slots are 1 to {self._count}"))
             return
         numbers = frozenset(m.replica for m in self._members.values() if m.slot in slots and m.state in LIVE)
-        self._replace |= numbers
-        self._replacing.append((message.done, tuple(sorted(slots)), numbers))
+        self._replacements.add(Wish(message.done, tuple(sorted(slots)), numbers))
 
     def _note_drain(self, slot: int, done: asyncio.Future[None], now: float) -> None:
         serving = [m for m in self._members.values() if m.slot == slot and m.state in LIVE]
@@ -448,19 +369,17 @@ class Pool:
                 member.happens(Happening.LEAVE)
                 self._kill(member, reason)
             case PassTrial():
-                assert self._trial is not None
-                self._last_good = self._trial.generation
-                self._trial = Trial(self._trial.generation, self._trial.previous, self._trial.canary, passed=True)
+                self.course.passed()
             case FailTrial(reason=reason):
-                self._fail_trial(reason)
+                self.course.gave_up(reason)
 
     def _spawn(self, action: Spawn, now: float) -> None:
-        target = self._targets[action.generation]
+        target = self.course.target(action.generation)
         number, self._next_number = self._next_number, self._next_number + 1
         shell = self._make_replica(number, action.slot, target.generation, target.config_path, self._mailbox.put_nowait)
         self._members[number] = Member(shell=shell, generation=target.generation, reason=action.reason, spawned_at=now)
-        if action.canary and self._trial is not None:
-            self._trial = Trial(self._trial.generation, self._trial.previous, canary=number)
+        if action.canary:
+            self.course.canary_is(number)
         assert self._group is not None
         self._group.create_task(self._tend(shell), name=f"replica {number}")
 
@@ -477,10 +396,8 @@ class Pool:
         if not member.happens(Happening.LEAVE):
             return
         member.leaving = reason
-        trial = self._trial
-        if trial is not None and not trial.passed and trial.canary == member.replica:
-            # Sent away (its slot drained, or scaled away), it has proved nothing: another one takes the test.
-            self._trial = Trial(trial.generation, trial.previous)
+        if self.course.is_canary(member.replica):
+            self.course.canary_is(None)
         if member.state is State.DRAINING:
             self._rotation.drain(member.replica)
             self._events.publish(ev.ReplicaDraining(**member.named(), reason=reason))
@@ -504,50 +421,19 @@ class Pool:
             self._events.publish(ev.ReplicaKilled(**member.named(), reason=reason))
         member.shell.kill()
 
-    def _fail_trial(self, reason: str) -> None:
-        trial = self._trial
-        assert trial is not None
-        if self._lost_canary:
-            reason = f"{reason}: {self._lost_canary}"
-        self._failed[trial.generation] = reason
-        while len(self._failed) > MOST_FAILED:
-            del self._failed[next(iter(self._failed))]
-        self._last_good = trial.previous
-        self._wanted, self._wanted_reason, self._wanted_at = self._targets[trial.previous], "rolled back", time.time()
-        self._trial, self._lost_canary, self._roll_started_at = None, "", None
-        self._events.publish(ev.RolloutFailed(trial.generation, trial.previous, reason))
-        self._settle_outcomes(ReloadOutcome(ReloadResult.ROLLED_BACK, trial.generation, (reason,)))
-
     def _finish(self, plan: Plan, now: float) -> None:
         """Tells those who wait for what has now come true, and forgets what nobody needs any more."""
-        for entry in tuple(self._replacing):
-            done, slots, numbers = entry
-            gone = not any(number in numbers and m.state in LIVE for number, m in self._members.items())
-            filled = {m.slot for m in self._members.values() if m.serving}
-            if gone and filled.issuperset(slot for slot in slots if slot <= self._count):
-                self._replacing.remove(entry)
-                if not done.done():
-                    done.set_result(slots)
-        if not plan.settled or self._wanted is None:
-            return
-        digest = self._wanted.generation.digest
-        self._last_good, self._trial = digest, None
-        if self._roll_started_at is not None:
-            self._events.publish(ev.RolloutCompleted(digest, now - self._roll_started_at))
-            self._roll_started_at = None
-            self._settle_outcomes(ReloadOutcome(ReloadResult.ROLLED, digest))
-        running = {m.generation.digest for m in self._members.values()} | {digest}
-        self._targets = {key: target for key, target in self._targets.items() if key in running}
-
-    def _settle_outcomes(self, outcome: ReloadOutcome) -> None:
-        outcomes, self._outcomes = self._outcomes, []
-        for future in outcomes:
-            if not future.done():
-                future.set_result(outcome)
+        self._replacements.tell(
+            live={number for number, member in self._members.items() if member.state in LIVE},
+            serving={member.slot for member in self._members.values() if member.serving},
+            count=self._count,
+        )
+        if plan.settled:
+            self.course.arrived(self._running, now)
 
     def _abandon_futures(self) -> None:
         """Nobody shall wait for what cannot come true any more."""
-        futures: list[asyncio.Future[Any]] = [*self._outcomes, *(done for done, _, _ in self._replacing)]
+        futures: list[asyncio.Future[Any]] = [*self.course.waiting(), *self._replacements.waiting()]
         while not self._mailbox.empty():
             match self._mailbox.get_nowait():
                 case Want(outcome=future) | Replace(done=future) | DrainSlot(done=future):

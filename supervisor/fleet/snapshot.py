@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Callable
 
 import psutil
 
@@ -14,13 +16,20 @@ from supervisor.rotation import Rotation
 from supervisor.status import ReplicaStatus
 
 
-def replica_statuses(pool: Pool, rotation: Rotation) -> tuple[ReplicaStatus, ...]:
-    """One entry per replica, and one per wanted slot that has none, in slot order."""
+def replica_statuses(pool: Pool, rotation: Rotation, redact: Callable[[str], str]) -> tuple[ReplicaStatus, ...]:
+    """One entry per replica, and one per wanted slot that has none, in slot order.
+
+    How a process ended may be told in its own words, so `redact` goes over that.
+    """
     moment = time.time() - time.monotonic()
     entries = [_of_member(pool, rotation, member, moment) for member in pool.members]
     filled = {member.slot for member in pool.members}
     entries += [_of_empty_slot(pool, slot) for slot in range(1, pool.count + 1) if slot not in filled]
-    return tuple(sorted(entries, key=lambda entry: (entry.slot, entry.replica)))
+    shown = (
+        dataclasses.replace(entry, last_exit=None if entry.last_exit is None else redact(entry.last_exit))
+        for entry in entries
+    )
+    return tuple(sorted(shown, key=lambda entry: (entry.slot, entry.replica)))
 
 
 def _of_member(pool: Pool, rotation: Rotation, member: Member, moment: float) -> ReplicaStatus:

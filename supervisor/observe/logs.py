@@ -62,6 +62,10 @@ class Logging:
         self._redactor.learn_environment(generation.environment)
         self._redactor.learn([generation.master_key])
 
+    def redact(self, text: str) -> str:
+        """The text without the secrets that are known, for whatever shows a replica's own words."""
+        return self._redactor(text)
+
     def dropped(self) -> int:
         """Lines dropped since the start because whoever reads the log was too slow."""
         return self.sink.dropped

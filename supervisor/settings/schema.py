@@ -52,6 +52,10 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
 File = Annotated[Path, BeforeValidator(_file)]
 
 
+MOST_REPLICAS = 256
+"""More on one machine is a slip of the finger: each takes some 60 MB of memory at least."""
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -133,7 +137,7 @@ class Health(Section):
 class Replicas(Section):
     """How replicas are started and stopped."""
 
-    count: Count | None = None  # None: one per core that the process may use, at least two
+    count: Annotated[Count, Field(le=MOST_REPLICAS)] | None = None  # None: one per usable core, at least two
     launcher: LauncherChoice = LauncherChoice.AUTO
     start_timeout: Seconds = 120.0  # from spawn to the first answer
     warm_up_timeout: Seconds = 10.0

@@ -264,7 +264,7 @@ class Simulation:
         assert len(self.live) <= pool.count + 1, "surge is 1"
         in_rotation = {upstream.replica for upstream in self.rotation if not upstream.leaving}
         assert in_rotation == self.serving, "in rotation is exactly what serves"
-        trial = pool._trial
+        trial = pool.course.trial
         if trial is not None and not trial.passed:
             new = {replica for replica in self.of(trial.generation) if replica >= self.first_of_want}
             assert len(new) <= 1, "one canary until it passed"

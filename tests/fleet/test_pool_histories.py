@@ -58,7 +58,7 @@ def test_a_good_change_replaces_every_replica_and_none_before_its_replacement_is
     assert outcome.result().result is ReloadResult.ROLLED
     assert simulation.of("b") == simulation.serving
     assert len(simulation.serving) == 3
-    assert simulation.pool.last_good == "b"
+    assert simulation.pool.course.last_good == "b"
 
 
 def test_the_canary_stands_for_the_settle_time_before_a_second_replica_is_started(simulation: Simulation) -> None:
@@ -151,7 +151,7 @@ def test_a_change_taken_back_during_its_trial_leaves_the_old_replicas_as_they_ar
 def test_a_generation_that_fails_after_its_canary_stood_is_rolled_back(simulation: Simulation) -> None:
     outcome = simulation.want("b")
     simulation.advance(3.5)
-    assert simulation.pool.last_good == "b"
+    assert simulation.pool.course.last_good == "b"
     simulation.behaviours["b"] = REFUSES
     simulation.disturbed = True
     simulation.advance(60.0)
@@ -316,7 +316,7 @@ def test_a_roll_back_says_how_the_canary_ended(simulation: Simulation) -> None:
 
 def test_what_a_roll_back_would_start_again_is_kept_on_disk(simulation: Simulation) -> None:
     simulation.want("b")
-    while simulation.pool.last_good != "b":
+    while simulation.pool.course.last_good != "b":
         simulation.advance(0.1)
     simulation.behaviours["b"] = SILENT
     for replica in sorted(simulation.of("a")):
@@ -330,8 +330,8 @@ def test_failures_are_not_remembered_for_ever(simulation: Simulation) -> None:
     for number in range(50):
         simulation.want(f"bad{number}", REFUSES)
         simulation.advance(5.0)
-    assert len(simulation.pool.failed) == 20
-    assert "bad49" in simulation.pool.failed
+    assert len(simulation.pool.course.failed) == 20
+    assert "bad49" in simulation.pool.course.failed
 
 
 def test_what_cannot_happen_to_a_replica_costs_that_replica_and_nothing_else(simulation: Simulation) -> None:

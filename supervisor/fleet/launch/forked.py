@@ -115,7 +115,7 @@ class ForkedLauncher:
         """Once, ahead of need; if that fails, the next launch tries again and tells."""
         async with self._changing:
             if self._environment is not None:
-                with contextlib.suppress(LaunchFailed):
+                with contextlib.suppress(LaunchFailed, OSError):
                     await self._server_for(self._environment)
 
     async def _fork(self, server: ForkServer, spec: LaunchSpec) -> Process:
@@ -128,16 +128,18 @@ class ForkedLauncher:
             "daemon": os.getpid(),
         }
         output = Output()
-        read_end, write_end = os.pipe()
-        gate, key = os.pipe()
-        try:
-            await output.attach(read_end)
-            pid = await server.fork(order, output=write_end, gate=gate, deadline=self._answer_timeout)
-            child = Child(pid, output, spec.socket_path)
-            os.write(key, b"1")
-        except OSError as error:
-            raise LaunchFailed(f"replica {spec.replica} could not be started: {error}") from error
-        finally:
-            for descriptor in (write_end, gate, key):
-                os.close(descriptor)
-        return child
+        with contextlib.ExitStack() as ours:
+            try:
+                read_end, write_end = os.pipe()
+                ours.callback(os.close, write_end)
+                await output.attach(read_end)
+                gate, key = os.pipe()
+                ours.callback(os.close, gate)
+                ours.callback(os.close, key)
+                pid = await server.fork(order, output=write_end, gate=gate, deadline=self._answer_timeout)
+                child = Child(pid, output, spec.socket_path)
+                os.write(key, b"1")
+            except OSError as error:
+                output.close()
+                raise LaunchFailed(f"replica {spec.replica} could not be started: {error}") from error
+            return child

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,12 +46,22 @@ class PlainLauncher:
         try:
             await output.attach(read_end)
             pid = spawn([str(REPLICA_MAIN), json.dumps(order)], spec.environment, write_end)
+            return _adopted(pid, output, spec.socket_path)
         except OSError as error:
             output.close()
             raise LaunchFailed(f"replica {spec.replica} could not be started: {error}") from error
         finally:
             os.close(write_end)
-        return Child(pid, output, spec.socket_path)
 
     async def close(self) -> None:
         self._orphans.stop()
+
+
+def _adopted(pid: int, output: Output, socket_path: Path) -> Child:
+    """Takes the process over; one that cannot be watched is not left running. Raises OSError."""
+    try:
+        return Child(pid, output, socket_path)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise

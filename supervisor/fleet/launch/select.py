@@ -37,7 +37,6 @@ class AutoLauncher:
         self._events = events
         self._note = ""
         self._given_up: dict[str, str] | None = None  # the environment with which forking failed, if it did
-        self._environment: dict[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -53,31 +52,30 @@ class AutoLauncher:
         return self._forked if self._given_up is None else self._plain
 
     async def prepare(self, environment: Mapping[str, str]) -> None:
-        self._environment = shared_environment(environment)
-        if self._given_up == self._environment:
+        if self._given_up == shared_environment(environment):
             return
         try:
             await self._forked.prepare(environment)
         except ForkServerUnusable as unusable:
-            await self._fall_back(str(unusable))
+            await self._fall_back(str(unusable), environment)
         else:
             self._given_up = None
             self._note = ""
 
     async def launch(self, spec: LaunchSpec) -> Process:
-        if self._given_up is None:
+        if self._given_up != shared_environment(spec.environment):
             try:
                 return await self._forked.launch(spec)
             except ForkServerUnusable as unusable:
-                await self._fall_back(str(unusable))
+                await self._fall_back(str(unusable), spec.environment)
         return await self._plain.launch(spec)
 
     async def close(self) -> None:
         await self._forked.close()
         await self._plain.close()
 
-    async def _fall_back(self, reason: str) -> None:
-        self._given_up = self._environment
+    async def _fall_back(self, reason: str, environment: Mapping[str, str]) -> None:
+        self._given_up = shared_environment(environment)
         self._note = reason
         self._events.publish(LauncherFellBack(reason=reason))
-        await self._plain.prepare(self._environment)
+        await self._plain.prepare(environment)

@@ -229,7 +229,7 @@ def _contents(namespace: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
 
     A copy takes a reference to everything inside, and so makes every page that this is on the replica's own.
     """
-    kept = {}
+    kept: dict[str, tuple[Any, Any]] = {}
     for name, value in namespace.items():
         if name.startswith("__"):
             continue
