@@ -33,6 +33,15 @@ def environment(daemon: ScriptedDaemon) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "LITESUP_RUNTIME_DIR": str(daemon.runtime_dir)}
 
 
+@pytest.fixture
+def foreground() -> Iterator[None]:
+    """Children heed Ctrl-C, also where these tests run in the background of a shell, which has it ignored there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("foreground")
 def test_ctrl_c_ends_a_follower_in_silence(daemon: ScriptedDaemon) -> None:
     follower = subprocess.Popen(
         program("logs", "-f"), env=environment(daemon), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -43,6 +52,7 @@ def test_ctrl_c_ends_a_follower_in_silence(daemon: ScriptedDaemon) -> None:
         out, err = follower.communicate(timeout=60)
     finally:
         follower.kill()
+        follower.wait()
     assert follower.returncode == 130
     assert (out, err.strip()) == ("", "")
 
