@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from tests.daemon import GUIDE, Daemon
 from tests.e2e.conftest import AZURE_KEY
-from tests.fake_azure import Answer, FakeAzure
+from tests.fake_azure import Answer, FakeAzure, Steps
 from tests.load import Load
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -78,13 +78,17 @@ async def test_a_saved_change_serves_without_a_request_lost(
 
 
 async def test_a_stream_outlives_the_roll_out(daemon: Daemon, azure: FakeAzure, client: aiohttp.ClientSession):
-    azure.answer = Answer(chunks=400, pause=0.02)
+    steps = Steps()
+    azure.answer = Answer(steps=steps)
+    steps.release(2)
     since = len(daemon.events)
     async with Load(daemon.url, clients=4, requests=4, stream=True) as load:
-        await azure.reached(lambda server: server.count == 4)
-        azure.answer = Answer()
+        await azure.reached(lambda server: server.count == 4 and all(seen.sent == 2 for seen in server.requests))
         daemon.save(with_second_model(azure.url))
-        await daemon.event("replica_draining", since=since, within=90)
+        # Both old replicas still hold two streams each when the new ones have taken their places.
+        await daemon.until(lambda: len(daemon.find("replica_draining", since=since)) == 2, 90, "both replicas leaving")
+        assert not load.results
+        steps.release_all()
         await load.finished_at_least(4)
     assert not load.failed, load.summary()
     await daemon.event("rollout_completed", since=since, within=90)

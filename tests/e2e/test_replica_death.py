@@ -12,7 +12,7 @@ import pytest
 
 from tests.daemon import Daemon, kill
 from tests.eventually import eventually
-from tests.fake_azure import Answer, FakeAzure
+from tests.fake_azure import Answer, FakeAzure, Steps
 from tests.load import Load
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -81,12 +81,15 @@ async def test_a_stopped_replica_gets_no_new_request_after_the_first_missed_prob
 
 
 async def test_a_stream_cut_by_a_death_does_not_look_complete(pool: Daemon, azure: FakeAzure):
-    azure.answer = Answer(chunks=400, pause=0.02)
+    steps = Steps()
+    azure.answer = Answer(steps=steps)
+    steps.release(3)
     async with Load(pool.url, clients=3, requests=3, stream=True) as load:
-        await azure.reached(lambda server: server.count == 3 and all(seen.sent > 2 for seen in server.requests))
+        await azure.reached(lambda server: server.count == 3 and all(seen.sent == 3 for seen in server.requests))
         victim = await pool.replica(1)
         assert victim["in_flight"] == 1
-        os.kill(victim["pid"], signal.SIGKILL)
+        await kill(victim["pid"])
+        steps.release_all()
         await load.finished_at_least(3)
     assert [(result.status, result.complete, result.replica) for result in load.failed] == [(200, False, "1")]
     assert sum(result.succeeded for result in load.results) == 2

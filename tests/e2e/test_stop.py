@@ -14,7 +14,7 @@ import pytest_asyncio
 from tests.daemon import GUIDE, Daemon, run
 from tests.e2e.conftest import AZURE_KEY
 from tests.eventually import eventually
-from tests.fake_azure import Answer, FakeAzure
+from tests.fake_azure import Answer, FakeAzure, Steps
 from tests.load import Load
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -41,10 +41,14 @@ async def health(daemon: Daemon) -> int:
 
 
 async def test_stop_lets_requests_finish_and_leaves_no_process_and_no_socket(daemon: Daemon, azure: FakeAzure):
-    azure.answer = Answer(chunks=100, pause=0.02)
+    steps = Steps()
+    azure.answer = Answer(steps=steps)
+    steps.release(2)
     async with Load(daemon.url, clients=2, requests=2, stream=True) as load:
-        await azure.reached(lambda server: server.count == 2)
+        await azure.reached(lambda server: server.count == 2 and all(seen.sent == 2 for seen in server.requests))
         stopping = asyncio.create_task(daemon.run("stop"))
+        await daemon.event("daemon_stopping")
+        steps.release_all()
         assert await daemon.wait() == 0
         finished = await stopping
     assert finished.code == 0, finished.output
@@ -80,23 +84,23 @@ async def test_killing_the_daemon_leaves_no_process_and_the_next_start_works_at_
     assert not load.failed, load.summary()
 
 
-async def test_a_second_start_says_that_one_is_running_and_where(daemon: Daemon):
-    arguments = ["start", "--config", str(daemon.config), "--port", "0", "--runtime-dir", str(daemon.runtime_dir)]
-    finished = await run(arguments, daemon.environment, daemon.folder)
+async def test_a_second_start_says_that_one_is_running_and_where(pool: Daemon):
+    arguments = ["start", "--config", str(pool.config), "--port", "0", "--runtime-dir", str(pool.runtime_dir)]
+    finished = await run(arguments, pool.environment, pool.folder)
     assert finished.code == 1, finished.output
-    assert str(daemon.pid) in finished.output
-    assert daemon.url.removeprefix("http://") in finished.output
-    assert (await daemon.status())["ready_replicas"] == 2
+    assert str(pool.pid) in finished.output
+    assert pool.url.removeprefix("http://") in finished.output
+    assert (await pool.status())["ready_replicas"] == 3
 
 
-async def test_a_killed_fork_server_is_replaced_without_touching_replicas(daemon: Daemon):
-    replicas = {entry["pid"] for entry in (await daemon.status())["replicas"]}
-    servers = [process for process in daemon.processes() if process.pid not in replicas | {daemon.pid}]
+async def test_a_killed_fork_server_is_replaced_without_touching_replicas(pool: Daemon):
+    replicas = {entry["pid"] for entry in (await pool.status())["replicas"]}
+    servers = [process for process in pool.processes() if process.pid not in replicas | {pool.pid}]
     assert len(servers) == 1
-    since = len(daemon.events)
+    since = len(pool.events)
     servers[0].kill()
-    await daemon.event("fork_server_started", since=since, within=60)
-    document = await daemon.status()
+    await pool.event("fork_server_started", since=since, within=60)
+    document = await pool.status()
     assert {entry["pid"] for entry in document["replicas"]} == replicas
     os.kill(replicas.pop(), signal.SIGKILL)
-    await daemon.event("replica_ready", since=since, within=60)
+    await pool.event("replica_ready", since=since, within=60)
