@@ -131,7 +131,7 @@ class Replicas:
             print("\n".join(replica.lines), file=sys.stderr)
             raise
         if warm:
-            reason = await self.stub.wait_warm(replica.spec.replica, 5)
+            reason = await self.stub.wait_warm(replica.spec.replica, 30)
             assert reason is None, reason
         return replica
 

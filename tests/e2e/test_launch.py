@@ -146,7 +146,7 @@ def kept():
 async def test_two_forked_replicas_share_no_identifier(pool: Replicas):
     (pool.directory / "look.py").write_text(LOOK)
     hook = {"LITELLM_WORKER_STARTUP_HOOKS": "look:look"}
-    first, second = [await pool.ready(hook) for _ in range(2)]
+    first, second, plain = await asyncio.gather(pool.ready(hook), pool.ready(hook), constants(pool))
 
     def said(lines: list[str], word: str) -> str:
         return next(line for line in lines if line.startswith(word)).removeprefix(word)
@@ -155,7 +155,6 @@ async def test_two_forked_replicas_share_no_identifier(pool: Replicas):
     assert [name for name in drawn[0] if drawn[0][name] == drawn[1][name]] == []
     kept = [set(json.loads(said(replica.lines, "KEPT"))) for replica in (first, second)]
     assert any("pod_id" in place for place in kept[0])
-    plain = await constants(pool)
     assert sorted(kept[0] & kept[1] - plain) == []
 
 

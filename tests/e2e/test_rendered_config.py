@@ -49,8 +49,9 @@ asyncio.run(main())
 
 
 def run(program: str, *arguments: str, generation: Generation) -> Any:
+    frugal = f"import gc\ngc.disable()\n{program}"  # a third of the import's time
     done = subprocess.run(
-        [sys.executable, "-P", "-c", program, *arguments],
+        [sys.executable, "-P", "-c", frugal, *arguments],
         env=dict(generation.environment),
         cwd=generation.directory,
         capture_output=True,
