@@ -145,6 +145,7 @@ class Daemon:
             runtime_dir=runtime,
             state_dir=state,
             fleet=self._pool,
+            want=self._pool.mailbox.want,
             events=self._events,
             on_generation=self._take_note_of,
         )
@@ -210,7 +211,7 @@ class Daemon:
             self._events.publish(ev.DaemonStopping(self._stop.reason))
             watch.cancel()
             await self._unless_in_hurry(self._balancer.stop(self._settings.stop.drain))
-            self._pool.stop()
+            self._pool.mailbox.stop()
             await self._unless_in_hurry(asyncio.wait([pool]))
             if not pool.done():
                 self._pool.kill("the daemon was told twice to stop")
@@ -357,17 +358,17 @@ class Daemon:
         return await self.reload_because("reload", wait=wait, again=True)
 
     async def restart(self, slots: tuple[int, ...]) -> tuple[int, ...]:
-        return await self._pool.replace(slots)
+        return await self._pool.mailbox.replace(slots)
 
     async def scale(self, count: int) -> None:
         if count < 1:
             raise LitesupError("at least one replica is needed; to end them all: litesup stop")
         if count > MOST_REPLICAS:
             raise LitesupError(f"{count} replicas are more than {MOST_REPLICAS}, the most that one daemon runs")
-        self._pool.scale(count)
+        self._pool.mailbox.scale(count)
 
     async def drain(self, slot: int) -> None:
-        await self._pool.drain(slot)
+        await self._pool.mailbox.drain(slot)
 
     async def stop(self) -> None:
         """Asking twice is not being in a hurry: that takes a signal."""

@@ -25,18 +25,18 @@ from supervisor.litellm_config.write import remove_rendered, write_rendered
 log = structlog.get_logger("litesup.reload")
 
 
+Want = Callable[..., asyncio.Future[ReloadOutcome]]
+"""`fleet.mailbox.Mailbox.want`."""
+
+
 class Fleet(Protocol):
-    """What a reload needs of the pool."""
+    """What a reload needs to know of the pool."""
 
     @property
     def wanted(self) -> Generation | None: ...
 
     @property
     def live_generations(self) -> frozenset[str]: ...
-
-    def want(
-        self, generation: Generation, config_path: Path, *, reason: str, again: bool
-    ) -> asyncio.Future[ReloadOutcome]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class Reloader:
         runtime_dir: Path,
         state_dir: Path,
         fleet: Fleet,
+        want: Want,
         events: ev.Events,
         on_generation: Callable[[Generation], None],
     ) -> None:
@@ -66,6 +67,7 @@ class Reloader:
         self._runtime_dir = runtime_dir
         self._state_dir = state_dir
         self._fleet = fleet
+        self._want = want
         self._events = events
         self._on_generation = on_generation
         self._turn = asyncio.Lock()
@@ -92,7 +94,7 @@ class Reloader:
             for finding in generation.adaptations:
                 self._events.publish(ev.ConfigurationAdapted(str(finding)))
         remove_rendered(self._runtime_dir, self._fleet.live_generations | {generation.digest})
-        return self._fleet.want(generation, path, reason=reason, again=again)
+        return self._want(generation, path, reason=reason, again=again)
 
     async def reload(self, *, reason: str, wait: bool, again: bool) -> ReloadOutcome:
         """Reads again and rolls if something changed. With `wait`, returns when that has ended."""

@@ -57,6 +57,7 @@ class Scene:
             runtime_dir=self.runtime,
             state_dir=state,
             fleet=self.fleet,
+            want=self.fleet.want,
             events=self.events,
             on_generation=self.generations.append,
         )

@@ -1,25 +1,22 @@
 """The owner of slots and replicas.
 
 One mailbox, one reader. Something happens, the pool notes it, asks the planner what the next small step is, and takes
-it. Nobody else changes a replica's state, and nobody waits for the pool except through a future that came with a
-message. What should happen is decided in `policy/`; here is how.
+it. Nobody else changes a replica's state. What should happen is decided in `policy/`; here is how.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from supervisor import events as ev
-from supervisor.control.operations import ReloadOutcome
 from supervisor.errors import LitesupError
 from supervisor.fleet.course import Course
+from supervisor.fleet.mailbox import STOPS, Mailbox
 from supervisor.fleet.member import Member, SlotHistory
 from supervisor.fleet.messages import (
     Answered,
@@ -52,8 +49,6 @@ MakeReplica = Callable[[int, int, Generation, Path, Callable[[Message], None]], 
 STEPS_AT_ONCE = 8
 """How often the planner is asked in a row: a verdict, what follows from it, and room; a bound, not a tuning."""
 
-STOPS = "the daemon stops"
-
 
 @dataclass(frozen=True, slots=True)
 class FleetRules:
@@ -82,7 +77,7 @@ class Pool:
         self._rules = rules
         self._clock = clock
         self._jitter = jitter
-        self._mailbox: asyncio.Queue[Message] = asyncio.Queue()
+        self.mailbox = Mailbox()
         self._members: dict[int, Member] = {}
         self._records: dict[int, SlotRecord] = {}
         self._histories: dict[int, SlotHistory] = {}
@@ -95,37 +90,6 @@ class Pool:
     def __repr__(self) -> str:
         states = ", ".join(f"{m.slot}:{m.state.value}" for m in self._members.values())
         return f"<Pool: {self._count} wanted, {states or 'none'}>"
-
-    # What others ask; all of it arrives through the mailbox.
-
-    def want(
-        self, generation: Generation, config_path: Path, *, reason: str, again: bool
-    ) -> asyncio.Future[ReloadOutcome]:
-        """Makes this the generation to run. The future tells how that ended.
-
-        With `again`, a generation that failed before is tried once more.
-        """
-        outcome: asyncio.Future[ReloadOutcome] = asyncio.get_running_loop().create_future()
-        self._mailbox.put_nowait(Want(generation, config_path, reason, outcome, again))
-        return outcome
-
-    def scale(self, count: int) -> None:
-        self._mailbox.put_nowait(Scale(count))
-
-    async def replace(self, slots: tuple[int, ...]) -> tuple[int, ...]:
-        """Exchanges the replicas of these slots (all, if none is named); returns when the new ones serve."""
-        done: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-        self._mailbox.put_nowait(Replace(slots, done))
-        return await done
-
-    async def drain(self, slot: int) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._mailbox.put_nowait(DrainSlot(slot, done))
-        await done
-
-    def stop(self) -> None:
-        """Ends every replica; `run` returns when none is left."""
-        self._mailbox.put_nowait(StopAll())
 
     def kill(self, reason: str) -> None:
         """Ends every replica now."""
@@ -180,19 +144,13 @@ class Pool:
                 self._group = group
                 wake_at = self.step()
                 while not (self._stopping and not self._members):
-                    await self._take_mail(wake_at)
+                    patience = None if wake_at == rollout.NEVER else max(0.0, wake_at - self._clock())
+                    for message in await self.mailbox.take(patience):
+                        self.note(message)
                     wake_at = self.step()
         finally:
             self._group = None
-            self._abandon_futures()
-
-    async def _take_mail(self, wake_at: float) -> None:
-        patience = None if wake_at == rollout.NEVER else max(0.0, wake_at - self._clock())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                self.note(await self._mailbox.get())
-        while not self._mailbox.empty():
-            self.note(self._mailbox.get_nowait())
+            self.mailbox.close([*self.course.waiting(), *self._replacements.waiting()])
 
     def step(self) -> float:
         """Asks the planner and does what it says; returns when to ask again. Never waits."""
@@ -376,7 +334,7 @@ class Pool:
     def _spawn(self, action: Spawn, now: float) -> None:
         target = self.course.target(action.generation)
         number, self._next_number = self._next_number, self._next_number + 1
-        shell = self._make_replica(number, action.slot, target.generation, target.config_path, self._mailbox.put_nowait)
+        shell = self._make_replica(number, action.slot, target.generation, target.config_path, self.mailbox.post)
         self._members[number] = Member(shell=shell, generation=target.generation, reason=action.reason, spawned_at=now)
         if action.canary:
             self.course.canary_is(number)
@@ -387,9 +345,7 @@ class Pool:
         try:
             await shell.run()
         except Exception as error:  # a bug of ours in one shell must not take the others down
-            self._mailbox.put_nowait(
-                Exited(shell.spec.replica, None, f"internal error: {type(error).__name__}: {error}")
-            )
+            self.mailbox.post(Exited(shell.spec.replica, None, f"internal error: {type(error).__name__}: {error}"))
 
     def _leave(self, member: Member, reason: str) -> None:
         """It goes: at once if it serves nothing, else when it has finished."""
@@ -430,15 +386,3 @@ class Pool:
         )
         if plan.settled:
             self.course.arrived(self._running, now)
-
-    def _abandon_futures(self) -> None:
-        """Nobody shall wait for what cannot come true any more."""
-        futures: list[asyncio.Future[Any]] = [*self.course.waiting(), *self._replacements.waiting()]
-        while not self._mailbox.empty():
-            match self._mailbox.get_nowait():
-                case Want(outcome=future) | Replace(done=future) | DrainSlot(done=future):
-                    futures.append(future)
-        for future in futures:
-            if not future.done():
-                future.set_exception(LitesupError(STOPS))
-                future.exception()  # not everybody who asked waits; an error that nobody reads is no news

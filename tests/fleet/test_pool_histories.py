@@ -351,10 +351,10 @@ async def test_who_waits_when_the_pool_ends_is_told() -> None:
         make_replica=lambda *_: pytest.fail("nothing is to be started"),
         rules=FleetRules(RULES, kill_after=15.0),
     )
-    restart = asyncio.create_task(pool.replace(()))
+    restart = asyncio.create_task(pool.mailbox.replace(()))
     await asyncio.sleep(0)
-    pool.stop()
-    late = pool.want(generation("a"), Path("/nowhere"), reason="test", again=False)
+    pool.mailbox.stop()
+    late = pool.mailbox.want(generation("a"), Path("/nowhere"), reason="test", again=False)
     async with asyncio.timeout(5):
         await pool.run()
         with pytest.raises(LitesupError, match="stops"):

@@ -81,7 +81,7 @@ class Fleet:
 
     async def want(self, what: Generation, *, again: bool = False) -> ReloadResult:
         async with asyncio.timeout(60):
-            outcome = await self.pool.want(what, self.folder, reason="test", again=again)
+            outcome = await self.pool.mailbox.want(what, self.folder, reason="test", again=again)
         return outcome.result
 
 
@@ -95,7 +95,7 @@ async def running(fleet: Fleet) -> AsyncIterator[Fleet]:
     try:
         yield fleet
     finally:
-        fleet.pool.stop()
+        fleet.pool.mailbox.stop()
         async with asyncio.timeout(30):
             await task
         await fleet.launcher.close()
@@ -169,16 +169,16 @@ async def test_what_is_in_flight_keeps_a_draining_replica_alive_and_the_roll_out
 
 
 async def test_scaling_reaches_the_count(fleet: Fleet) -> None:
-    fleet.pool.scale(4)
+    fleet.pool.mailbox.scale(4)
     await fleet.ready(4)
-    fleet.pool.scale(1)
+    fleet.pool.mailbox.scale(1)
     await eventually(lambda: len(fleet.pool.members) == 1, what="one is left")
 
 
 async def test_restart_brings_new_processes(fleet: Fleet) -> None:
     before = {member.pid for member in fleet.serving}
     async with asyncio.timeout(30):
-        assert await fleet.pool.replace(()) == (1, 2)
+        assert await fleet.pool.mailbox.replace(()) == (1, 2)
     assert not before & {member.pid for member in fleet.serving}
 
 
@@ -195,7 +195,7 @@ async def test_a_replica_that_ignores_the_term_signal_is_killed_with_a_reason(tm
 async def test_a_generation_that_never_starts_is_tried_again_and_again(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path, count=1)
     async with running(fleet):
-        fleet.pool.want(generation("a", FAKE_EXIT_STARTING="3"), tmp_path, reason="test", again=False)
+        fleet.pool.mailbox.want(generation("a", FAKE_EXIT_STARTING="3"), tmp_path, reason="test", again=False)
         await eventually(lambda: len(fleet.of(ev.ReplicaExited)) >= 4, what="it was tried four times")
         assert fleet.of(ev.RestartDelayed)
 
@@ -210,5 +210,3 @@ async def test_nothing_is_left_after_the_end(tmp_path: Path) -> None:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     assert not list(tmp_path.glob("*.sock"))
-
-
