@@ -2,8 +2,9 @@
 
     python -m benchmarks.recovery --kills 20
 
-One pool of three on an otherwise idle machine; one replica after the other gets SIGKILL, each after the pool has come to
-rest. From the moment of the signal to the event `replica_ready` of that slot. Nothing but the loopback interface is used.
+One pool of three on an otherwise idle machine; one replica after the other gets SIGKILL, each after the pool has come
+to rest. From the moment of the signal to the event `replica_ready` of that slot. Nothing but the loopback interface is
+used.
 """
 
 from __future__ import annotations
