@@ -90,6 +90,6 @@ async def test_a_stream_cut_by_a_death_does_not_look_complete(pool: Daemon, azur
         assert victim["in_flight"] == 1
         await kill(victim["pid"])
         steps.release_all()
-        await load.finished_at_least(3)
+        await eventually(lambda: len(load.results) == 3, within=60, what="the end of all three")
     assert [(result.status, result.complete, result.replica) for result in load.failed] == [(200, False, "1")]
     assert sum(result.succeeded for result in load.results) == 2
