@@ -35,6 +35,7 @@ CREDENTIAL_QUERY = frozenset({"key", "litellm_user_api_key"})
 CREDENTIAL_SUBPROTOCOL = "openai-insecure-api-key."  # how a browser's WebSocket carries one
 
 FORWARDING_HEADERS = ("forwarded", "x-forwarded-for", "via")
+_LONGEST_ADDRESS = 64  # characters, with a zone; what is longer would only fill the cache
 _IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
@@ -108,7 +109,8 @@ class Asked:
 class Client:
     """Who asks: the address nearest to the client that somebody listed vouches for.
 
-    `hops` is how many listed proxies the request came through; `claimed` says that it carries more than those added.
+    `hops` is how many listed proxies the request came through for certain; `claimed` says that it carries more than
+    those added.
     """
 
     text: str
@@ -179,21 +181,25 @@ def identify(peer: str, headers: Headers, rules: AccessRules) -> Client:
     address = parse_address(peer)
     if not rules.proxies or not _within(address, rules.proxies):
         return Client(peer, address, 0, any(name in headers for name in FORWARDING_HEADERS))
-    text, hops = peer, 1
+    # Where the addresses run out the last one is the client's, be it listed or not: a proxy that names its client in
+    # `Forwarded` or `Via` only has not vouched for it.
+    text, hops = peer, 0
     chain = _elements(headers, "x-forwarded-for")
-    while chain:
+    while chain and _within(address, rules.proxies):
+        hops += 1
         text = _without_port(chain.pop())
         address = parse_address(text)
-        if address is None or not _within(address, rules.proxies):
-            break
-        hops += 1
     claimed = bool(chain) or any(len(_elements(headers, name)) > hops for name in ("via", "forwarded"))
     return Client(text if address is not None else "unknown", address, hops, claimed)
 
 
-@functools.lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address | None:
     """An address, an IPv4-mapped one as the IPv4 address that it means; None for anything else."""
+    return _parsed(text) if len(text) <= _LONGEST_ADDRESS else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(text: str) -> Address | None:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

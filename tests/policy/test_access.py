@@ -305,12 +305,22 @@ PROXIED = {"proxies": ("10.0.0.0/8",), "trusted": ("192.168.0.0/16",)}
         ("10.0.0.1", [("X-Forwarded-For", "unknown")], "unknown", Verdict.REFUSE),
         ("10.0.0.1", [], "10.0.0.1", Verdict.REFUSE),
         ("192.168.1.1", [("X-Forwarded-For", "192.168.2.2")], "192.168.1.1", Verdict.REFUSE),
+        ("10.0.0.1", [("X-Forwarded-For", "1" * 65)], "unknown", Verdict.REFUSE),
         ("10.0.0.1", [("X-Forwarded-For", "[2001:db8::1]:80")], "2001:db8::1", Verdict.REFUSE),
     ],
 )
 def test_only_a_listed_proxy_may_speak_for_a_client(peer, headers, client, verdict):
     decision = ask(*headers, peer=peer, under=rules(**PROXIED))
     assert (decision.client, decision.verdict) == (client, verdict)
+
+
+@pytest.mark.parametrize("told", [("Forwarded", "for=203.0.113.5"), ("Via", "1.1 p")])
+def test_a_proxy_that_does_not_say_for_whom_in_x_forwarded_for_is_not_taken_for_the_client(told):
+    """Where the proxy's own address is trusted too, a client from anywhere would come in as the proxy."""
+    under = rules(proxies=("127.0.0.1",))
+    assert ask(under=under).verdict is Verdict.KEYLESS
+    assert status(ask(told, under=under)) == 403
+    assert ask(told, ("X-Forwarded-For", "127.0.0.1"), under=under).verdict is Verdict.KEYLESS
 
 
 def test_a_preflight_passes_without_the_pools_key():
