@@ -21,9 +21,11 @@ from supervisor.observe.redact import Redactor
 FOLLOWER_LINES = 1000
 """Lines that a follower may be behind."""
 
-ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|[\x00-\x08\x0b-\x1f\x7f]")
+# A line can be what a client made LiteLLM print. So no pattern here goes back over what it has read: at 64 KiB a line
+# that would be seconds of the event loop.
+ANSI = re.compile(r"\x1b\[[0-9;?]*+[A-Za-z]|\x1b\][^\x07\x1b]*+\x07|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 BANNER = re.compile(
-    r"\s*(?:[█╗╔╝╚═║▀▄■\s]+|#[-\s]*#|#\s+.*\s#|Thank you for using LiteLLM!.*|Give Feedback / Get Help:.*)?$"
+    r"\s*+(?:[█╗╔╝╚═║▀▄■][█╗╔╝╚═║▀▄■\s]*+|#[-\s]*+#|#\s.*\s#|Thank you for using LiteLLM!.*|Give Feedback / Get Help:.*)?$"
 )
 OWN_PROBE = re.compile(r'"GET /health/live(?:liness|ness) HTTP/1\.[01]" 200')
 LEVEL = re.compile(
@@ -131,7 +133,7 @@ def level_of(text: str) -> str | None:
     if text.startswith("{"):
         try:
             shown = json.loads(text).get("level", "")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return None
         level = str(shown).lower()
     else:

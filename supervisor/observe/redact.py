@@ -28,7 +28,7 @@ URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 SHAPES = re.compile(
     r"""
       (?<![A-Za-z0-9]) sk-[A-Za-z0-9_-]{8,}
-    | (?<![A-Za-z0-9]) eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+)?
+    | (?<![A-Za-z0-9]) eyJ[A-Za-z0-9_-]{8,2000}+\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+)?
     | (?P<scheme> \b(?:[Bb]earer|BEARER|[Bb]asic|BASIC)\ +['"]?) [A-Za-z0-9._~+/=-]{8,}
     | (?P<url> ://[^/\s:@]{0,256}:) [^/\s@]+ (?=@)
     | (?P<name> (?:[Aa][Pp][Ii][-_ ]?[Kk][Ee][Yy]|[Ss]ubscription-[Kk]ey|[Ss]ecret|SECRET|[Pp]assword|PASSWORD

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -55,6 +56,23 @@ async def test_the_banner_is_dropped(logbook: Logbook) -> None:
 async def test_secrets_and_terminal_codes_are_gone_before_anything_is_kept(logbook: Logbook) -> None:
     say(logbook, "\x1b[32mkey secret-value\x1b[0m \x07\x1b]0;title\x07and on\r")
     assert await kept(logbook) == ["key *** and on"]
+
+
+async def test_control_characters_of_the_second_range_are_gone_too(logbook: Logbook) -> None:
+    say(logbook, "a\x9b31mb\x85c")
+    assert await kept(logbook) == ["a31mbc"]
+
+
+@pytest.mark.parametrize("text", [" " * 60_000 + "x", "#" + " " * 60_000 + "x", "\x1b]" * 30_000, "eyJ-" * 15_000])
+async def test_no_line_takes_longer_than_its_length_deserves(logbook: Logbook, text: str) -> None:
+    begun = time.process_time()
+    say(logbook, text)
+    assert time.process_time() - begun < 0.5
+
+
+async def test_json_nested_too_deeply_to_be_read_is_a_line_like_any_other(logbook: Logbook) -> None:
+    say(logbook, '{"a":' * 10_000)
+    assert len(await kept(logbook)) == 1
 
 
 @pytest.mark.parametrize(
