@@ -230,8 +230,9 @@ class Exchange:
                 connection, self._client, upstream, response, head, framing=framing, route=self._route.name
             )
             self._outcome = "answered"
-            if pump is not None and not pump.done():
-                connection.reusable = False  # it still expects the rest of this request
+            if self._websocket or (pump is not None and not pump.done()):
+                # The replica reads the next bytes as another protocol, or as the rest of this request.
+                connection.reusable = False
             self._around.pool.give_back(upstream, connection)
             return _KEPT if keep_alive else _CLOSING
         except BaseException:
@@ -293,9 +294,12 @@ class Exchange:
             return False
         try:
             document = json.loads(body.bytes_held)
-        except ValueError:
+        except (ValueError, RecursionError):
             return True
-        return not isinstance(document, dict) or document.get("background") not in {None, False}
+        if not isinstance(document, dict):
+            return True
+        background = document.get("background")
+        return background is not None and background is not False
 
     def _gave_no_answer(self, error: UpstreamError, *, repeatable: bool) -> web.StreamResponse:
         if isinstance(error, ResponseTimeout):

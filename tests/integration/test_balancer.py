@@ -229,6 +229,16 @@ async def test_inference_is_sent_once_more_when_its_replica_dies_without_a_byte(
 
 
 @on_both_loops
+async def test_a_body_that_nobody_expected_does_not_hinder_the_next_replica(directory: Path):
+    """Whether it creates something is asked of whatever the client sent."""
+
+    async with bench(ScriptedReplica(directory, 0), ScriptedReplica(directory, 1)) as b:
+        await b.replicas[0].stop()
+        for body in (b'{"background": []}', b'{"background": ' + b"[" * 20_000):
+            assert (await b.ask("POST", "/v1/responses", body=body)).status == 200
+
+
+@on_both_loops
 async def test_a_request_in_flight_at_two_deaths_is_not_tried_a_third_time(directory: Path):
     async def die(call: Call) -> None:
         await call.read_body()
@@ -722,7 +732,10 @@ async def test_a_websocket_that_is_declined_gets_the_replicas_answer(directory: 
         await client.send("GET", "/v1/realtime", UPGRADE)
         answer = await client.answer()
         assert (answer.status, answer.body) == (403, b"no")
+        # Where it was sent they may speak another protocol by now, so the next request goes elsewhere.
+        await eventually(lambda: b.replicas[0].open == 0, within=2)
         assert (await client.ask("GET", "/v1/models")).status == 403
+        assert b.replicas[0].accepted == 2
 
 
 @on_both_loops
