@@ -19,6 +19,7 @@ def found(text: str, **environ: str) -> list[tuple[str, Severity, str]]:
 
 def test_a_sound_document_gets_no_finding():
     assert found(GOOD + "litellm_settings: {drop_params: true}\nrouter_settings:\ngeneral_settings: {}\n") == []
+    assert found(GOOD + "general_settings: {allow_client_side_credentials: false}\n") == []
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,18 @@ def test_a_sound_document_gets_no_finding():
             "model-entry",
             Severity.ERROR,
             "model_list[0].litellm_params",
+        ),
+        (
+            GOOD + "general_settings: {allow_client_side_credentials: true}\n",
+            "client-side-credentials",
+            Severity.WARNING,
+            "general_settings.allow_client_side_credentials",
+        ),
+        (
+            "model_list: [{model_name: a, litellm_params: {model: a, configurable_clientside_auth_params: [api_base]}}]\n",
+            "client-side-credentials",
+            Severity.WARNING,
+            "model_list[0].litellm_params.configurable_clientside_auth_params",
         ),
         (GOOD + "general_settings: []\n", "wrong-type", Severity.ERROR, "general_settings"),
         (GOOD + "router_settings: {num_retries: '3'}\n", "wrong-type", Severity.ERROR, "router_settings.num_retries"),

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from supervisor.errors import Finding
+from supervisor.litellm_config.lint import exposure as _exposure
 from supervisor.litellm_config.lint import structure as _structure
 from supervisor.litellm_config.lint import values as _values
 from supervisor.litellm_config.lint.rule import RULES, Rule, Subject
 
 __all__ = ["RULES", "Rule", "Subject", "lint"]
 
-_MODULES = (_structure, _values)
+_MODULES = (_exposure, _structure, _values)
 
 
 def lint(subject: Subject) -> Iterator[Finding]:
