@@ -25,7 +25,8 @@ FOLLOWER_LINES = 1000
 # that would be seconds of the event loop.
 ANSI = re.compile(r"\x1b\[[0-9;?]*+[A-Za-z]|\x1b\][^\x07\x1b]*+\x07|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 BANNER = re.compile(
-    r"\s*+(?:[█╗╔╝╚═║▀▄■][█╗╔╝╚═║▀▄■\s]*+|#[-\s]*+#|#\s.*\s#|Thank you for using LiteLLM!.*|Give Feedback / Get Help:.*)?$"
+    r"\s*+(?:[█╗╔╝╚═║▀▄■][█╗╔╝╚═║▀▄■\s]*+|#[-\s]*+#|#\s.*\s#"
+    r"|Thank you for using LiteLLM!.*|Give Feedback / Get Help:.*)?$"
 )
 OWN_PROBE = re.compile(r'"GET /health/live(?:liness|ness) HTTP/1\.[01]" 200')
 LEVEL = re.compile(
