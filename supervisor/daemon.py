@@ -29,7 +29,7 @@ from supervisor.control.operations import LogLine, ReloadOutcome
 from supervisor.control.server import ControlServer
 from supervisor.errors import ExitCode, LitesupError
 from supervisor.fleet.launch.command import check_socket_path, launch_spec
-from supervisor.fleet.launch.select import make_launcher
+from supervisor.fleet.launch.auto import make_launcher
 from supervisor.fleet.launch.spec import Launcher, LaunchSpec
 from supervisor.fleet.launch.stub import WarmUpStub
 from supervisor.fleet.messages import Message

@@ -21,7 +21,7 @@ from supervisor.control.lock import InstanceLock
 from supervisor.control.operations import ReloadResult
 from supervisor.daemon import Daemon, MakeLauncher
 from supervisor.errors import ConfigurationRefused, ExitCode, LitesupError
-from supervisor.fleet.launch.select import make_launcher
+from supervisor.fleet.launch.auto import make_launcher
 from supervisor.fleet.launch.spec import Launcher, LaunchSpec, Process
 from supervisor.observe.logs import set_up_logging
 from supervisor.settings.schema import Settings

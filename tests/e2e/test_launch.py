@@ -19,7 +19,7 @@ from benchmarks import preload
 from supervisor.events import Event, Events, ForkServerLost, ForkServerStarted, LauncherFellBack
 from supervisor.fleet.launch.forked import ForkedLauncher
 from supervisor.fleet.launch.plain import PlainLauncher
-from supervisor.fleet.launch.select import make_launcher
+from supervisor.fleet.launch.auto import make_launcher
 from supervisor.fleet.launch.spec import Launcher
 from supervisor.settings.schema import LauncherChoice
 from tests.eventually import eventually
