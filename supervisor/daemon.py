@@ -28,8 +28,9 @@ from supervisor.control.lock import InstanceLock
 from supervisor.control.operations import LogLine, ReloadOutcome
 from supervisor.control.server import ControlServer
 from supervisor.errors import ExitCode, LitesupError
-from supervisor.fleet.launch.command import check_socket_path, launch_spec
 from supervisor.fleet.launch.auto import make_launcher
+from supervisor.fleet.launch.command import check_socket_path, launch_spec
+from supervisor.fleet.launch.forkserver import HeadStart
 from supervisor.fleet.launch.spec import Launcher, LaunchSpec
 from supervisor.fleet.launch.stub import WarmUpStub
 from supervisor.fleet.messages import Message
@@ -47,7 +48,6 @@ from supervisor.policy.restart import RestartRules
 from supervisor.policy.rollout import Rules
 from supervisor.reload import Reloader
 from supervisor.rotation import Rotation
-from supervisor.settings.load import prepare_directory, runtime_dir, state_dir
 from supervisor.settings.schema import MOST_REPLICAS, BalancingPolicy, LauncherChoice, Settings
 from supervisor.status import Condition, DaemonStatus, GenerationStatus, Status
 from supervisor.systemd import Notifier
@@ -61,22 +61,24 @@ KILL_TIMEOUT = 5.0
 """Seconds, after a second signal, in which what was killed may end in order."""
 
 
-def run_daemon(settings: Settings, environ: Mapping[str, str], *, listeners: Sequence[ev.Listener] = ()) -> int:
-    """Runs a daemon until it is told to stop; returns the exit code.
-
-    Raises LitesupError when it cannot start: AlreadyRunning, ConfigurationRefused, or a port that is taken.
-    """
-    runtime = prepare_directory(runtime_dir(settings, environ, os.getuid()))
-    state = prepare_directory(state_dir(settings, environ, os.getuid()))
-    lock = InstanceLock(runtime)
-    lock.acquire()
+def serve(
+    settings: Settings,
+    environ: Mapping[str, str],
+    runtime: Path,
+    state: Path,
+    lock: InstanceLock,
+    begun: HeadStart | None,
+    listeners: Sequence[ev.Listener],
+) -> int:
+    """Runs a daemon until it is told to stop; returns the exit code. `begun` is taken over. Raises LitesupError."""
     logging = set_up_logging(settings.logs, environ)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(Daemon(settings, environ, runtime, state, lock, logging, listeners).run())
+            launcher = functools.partial(make_launcher, begun=begun)
+            daemon = Daemon(settings, environ, runtime, state, lock, logging, listeners, launcher)
+            return runner.run(daemon.run())
     finally:
         logging.close()
-        lock.release()
 
 
 @dataclass(slots=True)
@@ -157,16 +159,17 @@ class Daemon:
     async def run(self) -> int:
         """From nothing to nothing: returns the exit code when all is gone."""
         self._listen_to_signals()
-        check_socket_path(self._socket_path(10**6))
-        generation = await asyncio.to_thread(self._reloader.read)
-        self._take_note_of(generation)
-        loading = asyncio.create_task(self._load_early(generation), name="load early")
+        loading: asyncio.Task[None] | None = None
         try:
+            check_socket_path(self._socket_path(10**6))
+            generation = await asyncio.to_thread(self._reloader.read)
+            self._take_note_of(generation)
+            loading = asyncio.create_task(self._load_early(generation), name="load early")
             async with contextlib.AsyncExitStack() as stack:
                 await self._open(stack)
                 await self._serve(generation)
         finally:
-            left = (loading, *self._reloads)
+            left = [*([] if loading is None else [loading]), *self._reloads]
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)

@@ -53,7 +53,7 @@ def start_command(
     }
     loaded = load_settings(flags=flags, environ=os.environ, settings_file=settings)
     try:
-        from supervisor.daemon import run_daemon
+        from supervisor.start import run_daemon
     except ModuleNotFoundError as error:
         raise LitesupError(f"litesup is not installed completely: {error.name} is missing") from None
 

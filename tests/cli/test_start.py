@@ -19,7 +19,7 @@ Run = Callable[..., Result]
 
 
 class FakeDaemon:
-    """Stands in for supervisor.daemon, and notes what it was to run with."""
+    """Stands in for supervisor.start, and notes what it was to run with."""
 
     def __init__(self) -> None:
         self.settings: Settings | None = None
@@ -41,9 +41,9 @@ class FakeDaemon:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeDaemon:
     fake = FakeDaemon()
-    module = types.ModuleType("supervisor.daemon")
+    module = types.ModuleType("supervisor.start")
     module.run_daemon = fake.run_daemon  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "supervisor.daemon", module)
+    monkeypatch.setitem(sys.modules, "supervisor.start", module)
     return fake
 
 

@@ -17,9 +17,9 @@ import pytest_asyncio
 
 from benchmarks import preload
 from supervisor.events import Event, Events, ForkServerLost, ForkServerStarted, LauncherFellBack
+from supervisor.fleet.launch.auto import make_launcher
 from supervisor.fleet.launch.forked import ForkedLauncher
 from supervisor.fleet.launch.plain import PlainLauncher
-from supervisor.fleet.launch.auto import make_launcher
 from supervisor.fleet.launch.spec import Launcher
 from supervisor.settings.schema import LauncherChoice
 from tests.eventually import eventually

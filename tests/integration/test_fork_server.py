@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 import uvloop
 
@@ -16,7 +17,7 @@ from supervisor.errors import LaunchFailed
 from supervisor.events import Event, Events, ForkServerLost, ForkServerStarted
 from supervisor.fleet.launch import kernel
 from supervisor.fleet.launch.forked import ForkedLauncher
-from supervisor.fleet.launch.forkserver import ForkServer, ForkServerUnusable
+from supervisor.fleet.launch.forkserver import ForkServer, ForkServerUnusable, begin
 from supervisor.fleet.launch.orphans import Orphans
 from supervisor.fleet.launch.plain import PlainLauncher
 from supervisor.fleet.launch.spec import LaunchSpec, Process
@@ -269,3 +270,28 @@ def test_it_works_on_uvloop(kind: str, short_dir: Path):
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(life()) == "exit 0"
+
+
+async def test_a_head_start_is_taken_over_by_the_launcher_that_needs_it() -> None:
+    events = Events()
+    begun = begin(PROGRAM, ENVIRONMENT)
+    launcher = ForkedLauncher(events, PROGRAM, head_start=begun)
+    await launcher.prepare(ENVIRONMENT)
+    assert launcher.fork_server_pid == begun.pid
+    await launcher.close()
+    assert not psutil.pid_exists(begun.pid)
+
+
+async def test_a_head_start_for_another_environment_is_ended_and_not_used() -> None:
+    begun = begin(PROGRAM, ENVIRONMENT)
+    launcher = ForkedLauncher(Events(), PROGRAM, head_start=begun)
+    await launcher.prepare({**ENVIRONMENT, "ANOTHER": "1"})
+    assert launcher.fork_server_pid not in (None, begun.pid)
+    assert not psutil.pid_exists(begun.pid)
+    await launcher.close()
+
+
+async def test_a_head_start_that_nobody_needed_is_ended_with_the_launcher() -> None:
+    begun = begin(PROGRAM, ENVIRONMENT)
+    await ForkedLauncher(Events(), PROGRAM, head_start=begun).close()
+    assert not psutil.pid_exists(begun.pid)

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from supervisor.errors import LaunchFailed
 from supervisor.events import Events, LauncherFellBack
 from supervisor.fleet.launch.command import shared_environment
 from supervisor.fleet.launch.forked import ForkedLauncher
-from supervisor.fleet.launch.forkserver import ForkServerUnusable
+from supervisor.fleet.launch.forkserver import ForkServerUnusable, HeadStart, begin
 from supervisor.fleet.launch.plain import LITELLM, PlainLauncher
 from supervisor.fleet.launch.spec import Launcher, LaunchSpec, Process
 from supervisor.settings.schema import LauncherChoice
 
 
-def make_launcher(choice: LauncherChoice, events: Events, program: Path = LITELLM) -> Launcher:
-    """The launcher for a setting. `program` is the file that replicas run; see `replica_main`."""
+def head_start(choice: LauncherChoice, environment: Mapping[str, str], program: Path = LITELLM) -> HeadStart | None:
+    """Begins, without an event loop, what the launcher for this setting will need. It costs nothing but its use."""
+    if choice is LauncherChoice.PLAIN:
+        return None
+    with contextlib.suppress(LaunchFailed):  # the launcher meets the same error, and says so
+        return begin(program, shared_environment(environment))
+    return None
+
+
+def make_launcher(
+    choice: LauncherChoice, events: Events, program: Path = LITELLM, begun: HeadStart | None = None
+) -> Launcher:
+    """The launcher for a setting. `program` is the file that replicas run; see `replica_main`.
+
+    It takes over what was `begun` ahead, and ends it if that is of no use.
+    """
     match choice:
         case LauncherChoice.PLAIN:
             return PlainLauncher(program)
         case LauncherChoice.FORK:
-            return ForkedLauncher(events, program)
+            return ForkedLauncher(events, program, head_start=begun)
         case LauncherChoice.AUTO:
-            return AutoLauncher(ForkedLauncher(events, program), PlainLauncher(program), events)
+            return AutoLauncher(ForkedLauncher(events, program, head_start=begun), PlainLauncher(program), events)
 
 
 class AutoLauncher:

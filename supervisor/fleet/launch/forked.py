@@ -16,7 +16,7 @@ from supervisor.errors import LaunchFailed
 from supervisor.events import Events, ForkServerLost, ForkServerStarted
 from supervisor.fleet.launch.child import Child
 from supervisor.fleet.launch.command import shared_environment
-from supervisor.fleet.launch.forkserver import ForkServer, ForkServerGone
+from supervisor.fleet.launch.forkserver import ForkServer, ForkServerGone, HeadStart
 from supervisor.fleet.launch.orphans import Orphans
 from supervisor.fleet.launch.output import Output
 from supervisor.fleet.launch.plain import LITELLM
@@ -36,11 +36,13 @@ class ForkedLauncher:
         events: Events,
         program: Path = LITELLM,
         *,
+        head_start: HeadStart | None = None,
         start_timeout: float = START_TIMEOUT,
         answer_timeout: float = ANSWER_TIMEOUT,
     ) -> None:
         self._events = events
         self._program = program
+        self._head_start = head_start
         self._start_timeout = start_timeout
         self._answer_timeout = answer_timeout
         self._environment: dict[str, str] | None = None
@@ -77,6 +79,9 @@ class ForkedLauncher:
             server, self._server = self._server, None
             if server is not None:
                 await server.close()
+            if self._head_start is not None:
+                self._head_start.discard()
+                self._head_start = None
         self._orphans.stop()
 
     async def _server_for(self, environment: Mapping[str, str]) -> ForkServer:
@@ -97,12 +102,21 @@ class ForkedLauncher:
     async def _replace(self, environment: dict[str, str]) -> None:
         """Starts a new fork server, and only then ends the old one: a failed start changes nothing."""
         self._orphans.start()
-        server = await ForkServer.start(self._program, environment, deadline=self._start_timeout)
+        server = await self._start(environment)
         old, self._server, self._environment = self._server, server, environment
         server.child.on_end(lambda status: self._lost(server, status))
         self._events.publish(ForkServerStarted(pid=server.child.pid, seconds=server.seconds))
         if old is not None:
             await old.close()
+
+    async def _start(self, environment: dict[str, str]) -> ForkServer:
+        """What was begun ahead, if it was begun for this."""
+        begun, self._head_start = self._head_start, None
+        if begun is not None:
+            if shared_environment(begun.environment) == environment:
+                return await ForkServer.follow(begun, deadline=self._start_timeout)
+            begun.discard()
+        return await ForkServer.start(self._program, environment, deadline=self._start_timeout)
 
     def _lost(self, server: ForkServer, status: ExitStatus) -> None:
         if self._server is not server or self._closed:

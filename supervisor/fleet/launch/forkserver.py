@@ -7,13 +7,17 @@ for the answer to the next question. What to do then is the launcher's business.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +37,45 @@ class ForkServerGone(LaunchFailed):
     """It ended, or did not answer in time and was killed; another one may do better."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeadStart:
+    """A fork server process that was begun before there was an event loop. Whoever holds it waits for it or ends it."""
+
+    environment: Mapping[str, str] = dataclasses.field(repr=False)
+    pid: int
+    connection: socket.socket
+    output: int  # the read end of its pipe
+    began: float
+
+    def discard(self) -> None:
+        """Ends it. Blocks for a moment."""
+        self.connection.close()
+        os.close(self.output)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+def begin(program: Path, environment: Mapping[str, str]) -> HeadStart:
+    """Starts a fork server, which begins to load its program; needs no event loop. Raises LaunchFailed."""
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+        try:
+            near, far = socket.socketpair()
+            ours.callback(near.close)
+            theirs.callback(far.close)
+            read_end, write_end = os.pipe()
+            ours.callback(os.close, read_end)
+            theirs.callback(os.close, write_end)
+            near.setblocking(False)
+            arguments = [str(ZYGOTE), str(program), str(os.getpid()), str(far.fileno())]
+            pid = spawn(arguments, environment, write_end, keep=(far.fileno(),))
+        except OSError as error:
+            raise LaunchFailed(f"the fork server could not be started: {error}") from error
+        ours.pop_all()
+        return HeadStart(environment, pid, near, read_end, time.monotonic())
+
+
 class ForkServer:
-    """One fork server process. Made by `start`; never restarted."""
+    """One fork server process. Made by `start` or `follow`; never restarted."""
 
     def __init__(self, child: Child, connection: socket.socket) -> None:
         self._child = child
@@ -45,30 +86,21 @@ class ForkServer:
     @classmethod
     async def start(cls, program: Path, environment: Mapping[str, str], *, deadline: float) -> ForkServer:
         """Starts one, and returns when it can fork. Raises LaunchFailed; then nothing runs."""
-        began = time.monotonic()
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
+        return await cls.follow(begin(program, environment), deadline=deadline)
+
+    @classmethod
+    async def follow(cls, begun: HeadStart, *, deadline: float) -> ForkServer:
+        """Takes over what was begun, and returns when it can fork. Raises LaunchFailed; then nothing runs."""
         output = Output()
-        read_end, write_end = os.pipe()
         try:
-            await output.attach(read_end)
-            child = Child(
-                spawn(
-                    [str(ZYGOTE), str(program), str(os.getpid()), str(theirs.fileno())],
-                    environment,
-                    write_end,
-                    keep=(theirs.fileno(),),
-                ),
-                output,
-            )
+            await output.attach(os.dup(begun.output))
+            child = Child(begun.pid, output)
         except OSError as error:
-            ours.close()
+            begun.discard()
             output.close()
-            raise LaunchFailed(f"the fork server could not be started: {error}") from error
-        finally:
-            os.close(write_end)
-            theirs.close()
-        server = cls(child, ours)
+            raise LaunchFailed(f"the fork server could not be watched: {error}") from error
+        os.close(begun.output)
+        server = cls(child, begun.connection)
         try:
             async with asyncio.timeout(deadline):
                 answer = await server._receive()
@@ -82,7 +114,7 @@ class ForkServer:
         if "unusable" in answer:
             await server.close()
             raise ForkServerUnusable(str(answer["unusable"]))
-        server.seconds = time.monotonic() - began
+        server.seconds = time.monotonic() - begun.began
         return server
 
     @property

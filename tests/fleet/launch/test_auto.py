@@ -7,10 +7,10 @@ import pytest
 
 from supervisor.errors import LaunchFailed
 from supervisor.events import Event, Events, LauncherFellBack
+from supervisor.fleet.launch.auto import AutoLauncher, make_launcher
 from supervisor.fleet.launch.forked import ForkedLauncher
 from supervisor.fleet.launch.forkserver import ForkServerUnusable
 from supervisor.fleet.launch.plain import PlainLauncher
-from supervisor.fleet.launch.auto import AutoLauncher, make_launcher
 from supervisor.fleet.launch.spec import LaunchSpec, Process
 from supervisor.settings.schema import LauncherChoice
 from tests.fakes import FakeLauncher
