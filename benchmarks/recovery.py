@@ -24,7 +24,7 @@ from tests.daemon import Daemon
 async def measure(kills: int) -> list[float]:
     """Seconds, one per kill."""
     seconds: list[float] = []
-    daemon = Daemon(None, flags=["--demo"])
+    daemon = Daemon(None, flags=["--demo"], settings={"restart": {"early": 0.1}})
     failure: BaseException | None = None
     try:
         await daemon.start()
