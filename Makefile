@@ -11,13 +11,16 @@ unexport PYTHONDONTWRITEBYTECODE
 # The environment's own interpreter and packages, whatever the caller has on his path.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help run test check format bench lock clean setup
+PREFIX ?= /opt/litesup
+
+.PHONY: help run test check format bench lock clean setup install
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make run     three LiteLLM replicas behind one port, with answers made up locally (no key, no network)"
 	@echo "make test    all tests; PYTEST_ARGS='tests/policy -x' for some of them"
 	@echo "make check   ruff, mypy and the import contracts"
+	@echo "make install PREFIX=/opt/litesup   an environment of its own, with the command in PREFIX/bin"
 	@echo "make format  what ruff can put right by itself"
 	@echo "make bench   what is measured, against LiteLLM's own ways to run several workers"
 	@echo "make lock    resolves requirements.lock anew (needs uv)"
@@ -45,6 +48,13 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	@$(BIN)/python -m compileall -qq supervisor
 	@touch $@
 
+# Not editable and compiled, so that it runs without this folder and where the file system is read-only.
+install:
+	@$(MAKE) --no-print-directory VENV="$(PREFIX)" "$(PREFIX)/.locked"
+	@"$(PYTHON)" -m pip --python "$(PREFIX)/bin/python" install --quiet --no-deps --no-build-isolation --force-reinstall .
+	@"$(PREFIX)/bin/python" -m compileall -qq "$$("$(PREFIX)/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/supervisor"
+	@echo "installed: $(PREFIX)/bin/litesup"
+
 run: setup
 	@$(BIN)/litesup start --demo --replicas 3
 
@@ -63,6 +73,7 @@ format: setup
 
 bench: setup
 	@$(BIN)/python -m benchmarks.boot $(BENCH_ARGS)
+	@$(BIN)/python -m benchmarks.recovery
 
 # Names no index host and no file address: where packages come from is the installing machine's own setting.
 lock:
