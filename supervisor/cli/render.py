@@ -52,7 +52,7 @@ def status_view(status: Status, now: float) -> RenderableType:
         head.append(f"  on {' and '.join(balancer.listening)}")
     why = f", {generation.reason} {ago(now - generation.since)}" if generation.reason else ""
     versions = f"litesup {daemon.version}, LiteLLM {daemon.litellm_version}"
-    traffic = f"{balancer.requests} ({balancer.failed} failed), {balancer.in_flight} in flight"
+    traffic = f"{balancer.requests} ({balancer.failed} without an answer), {balancer.in_flight} in flight"
     facts = [
         ("daemon", f"{versions}, pid {daemon.pid}, up {duration(daemon.uptime_seconds)}"),
         ("config", f"{daemon.config} (generation {generation.wanted}{why})"),

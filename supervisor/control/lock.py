@@ -6,9 +6,11 @@ file's text, who holds it and where that one listens, is for people; only the lo
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from pathlib import Path
 from supervisor.errors import AlreadyRunning
 
 LOCK_NAME = "daemon.lock"
+LOOKS = 3
+PAUSE = 0.02  # seconds between two looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,7 @@ class InstanceLock:
     def acquire(self) -> None:
         """Raises AlreadyRunning, which says who runs and where, when another daemon has this directory."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(file):
             holder = _read(file)
             os.close(file)
             who = f" (pid {holder.pid})" if holder.pid else ""
@@ -46,7 +48,7 @@ class InstanceLock:
             raise AlreadyRunning(
                 f"a daemon is running already{who}{where}. See it with: litesup status; end it with: litesup stop; "
                 "run a second one beside it with --runtime-dir and --port."
-            ) from None
+            )
         self._file = file
         self.announce(())
 
@@ -78,6 +80,16 @@ def holder(runtime_dir: Path) -> Holder | None:
         return None
     finally:
         os.close(file)
+
+
+def _locked(file: int) -> bool:
+    """Takes the lock, if nobody has it. `holder` looks by taking it for a moment, which is not having it."""
+    for _ in range(LOOKS):
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(PAUSE)
+    return False
 
 
 def _read(file: int) -> Holder:

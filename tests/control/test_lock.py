@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -53,3 +54,10 @@ def test_the_lock_is_not_inherited_by_programs_that_the_daemon_starts(tmp_path: 
     assert lock._file is not None
     assert not os.get_inheritable(lock._file)
     lock.release()
+
+
+def test_a_look_at_who_runs_does_not_make_a_daemon_give_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looking = os.open(tmp_path / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr("supervisor.control.lock.time.sleep", lambda _seconds: os.close(looking))
+    InstanceLock(tmp_path).acquire()
