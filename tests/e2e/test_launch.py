@@ -6,10 +6,8 @@ import asyncio
 import json
 import os
 import signal
-import statistics
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -278,25 +276,6 @@ async def test_nobody_can_see_that_a_replica_warmed_up(forked: Forked, short_dir
             await replica.chat()  # and the callback is there
             await eventually(lambda: "CALLBACK success" in "\n".join(replica.lines), what="the callback")
             assert [seen.path for seen in azure.requests if seen.method == "POST"] != []
-
-
-async def test_the_first_requests_are_nearly_as_fast_as_the_later_ones(forked: Forked, short_dir: Path):
-    async with FakeAzure() as azure, replicas(Shared(forked.launcher), short_dir, preload.configuration(azure)) as made:
-        firsts: list[float] = []
-        steady: list[float] = []
-        for _ in range(3):
-            replica = await made.ready()
-            firsts.append(await milliseconds(replica.chat()))
-            steady += [await milliseconds(replica.chat()) for _ in range(10)]
-            await replica.stop()
-        # An idle machine shows less than twice the median; this one may be busy.
-        assert min(firsts) <= 3 * statistics.median(steady), (firsts, steady)
-
-
-async def milliseconds(request: Awaitable[bytes]) -> float:
-    began = time.monotonic()
-    await request
-    return (time.monotonic() - began) * 1000
 
 
 async def test_a_warm_up_that_fails_keeps_no_replica_from_starting(pool: Replicas):
