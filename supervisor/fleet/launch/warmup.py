@@ -16,7 +16,7 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +24,22 @@ _URL = "LITESUP_WARM_UP_URL"
 _MODEL = "litesup-warm-up"
 _DEADLINE = 8.0  # seconds for all of it
 _REPORT_DEADLINE = 2.0
-_WATCHED = ("litellm", "litellm.proxy.proxy_server", "litellm.router", "litellm.utils", "litellm.main")
+_CHANGED = {
+    "litellm": (
+        "callbacks",
+        "input_callback",
+        "success_callback",
+        "failure_callback",
+        "_async_input_callback",
+        "_async_success_callback",
+        "_async_failure_callback",
+        "model_cost",
+    ),
+    "litellm.proxy.proxy_server": ("llm_router", "master_key"),
+    "litellm.utils": ("callback_list", "_model_cost_lowercase_map", "_model_cost_mutation_generation"),
+}
+"""The globals that a request changes; a test compares all of them. To look at every global here would take a reference
+to it, and so make every page that one is on the replica's own: 5 MB."""
 _NO_PROXY = ("NO_PROXY", "no_proxy")
 _LARGE = 256  # entries
 
@@ -195,8 +210,8 @@ def _direct() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _restored() -> Iterator[None]:
-    """Puts back the globals of LiteLLM's modules, its caches, and the contents of what is a list, dict or set there."""
-    before = [(namespace, _contents(namespace)) for namespace in _namespaces()]
+    """Puts back what the requests change: some globals of LiteLLM's modules, its caches, and what is in them."""
+    before = [(namespace, _contents(namespace, names)) for namespace, names in _namespaces()]
     try:
         yield
     finally:
@@ -204,14 +219,16 @@ def _restored() -> Iterator[None]:
             _put_back(namespace, contents)
 
 
-def _namespaces() -> Iterator[dict[str, Any]]:
+def _namespaces() -> Iterator[tuple[dict[str, Any], Iterable[str]]]:
+    """Where something changes, and under which names."""
     import litellm
     from litellm.proxy import proxy_server
 
-    yield from (vars(module) for name in _WATCHED if (module := sys.modules.get(name)) is not None)
-    yield vars(litellm.in_memory_llm_clients_cache)
-    yield from _caches(proxy_server.user_api_key_cache)
-    yield from _caches(proxy_server.proxy_logging_obj.internal_usage_cache)
+    for module, names in _CHANGED.items():
+        yield vars(sys.modules[module]), names
+    yield from ((cache, tuple(cache)) for cache in _caches(litellm.in_memory_llm_clients_cache))
+    yield from ((cache, tuple(cache)) for cache in _caches(proxy_server.user_api_key_cache))
+    yield from ((cache, tuple(cache)) for cache in _caches(proxy_server.proxy_logging_obj.internal_usage_cache))
 
 
 def _caches(holder: Any, depth: int = 3) -> Iterator[dict[str, Any]]:
@@ -224,15 +241,11 @@ def _caches(holder: Any, depth: int = 3) -> Iterator[dict[str, Any]]:
             yield from _caches(value, depth - 1)
 
 
-def _contents(namespace: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Each value, and a copy of what is in it, or of a large dictionary (the price map) its size.
-
-    A copy takes a reference to everything inside, and so makes every page that this is on the replica's own.
-    """
+def _contents(namespace: dict[str, Any], names: Iterable[str]) -> dict[str, tuple[Any, Any]]:
+    """Each value, and a copy of what is in it, or of a large dictionary (the price map) its size."""
     kept: dict[str, tuple[Any, Any]] = {}
-    for name, value in namespace.items():
-        if name.startswith("__"):
-            continue
+    for name in names:
+        value: Any = namespace.get(name)
         if type(value) is dict and len(value) > _LARGE:
             kept[name] = (value, len(value))
         else:
@@ -242,7 +255,8 @@ def _contents(namespace: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
 
 def _put_back(namespace: dict[str, Any], contents: dict[str, tuple[Any, Any]]) -> None:
     for name, (value, copy) in contents.items():
-        namespace[name] = value
+        if value is not None or name in namespace:
+            namespace[name] = value
         if isinstance(copy, int):
             while len(value) > copy:
                 value.popitem()  # the last that came
