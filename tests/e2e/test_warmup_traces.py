@@ -39,7 +39,7 @@ changed = [
     for (module, name), (value, copy) in before.items()
     if after[module, name][0] is not value or after[module, name][1] != copy
 ]
-print(json.dumps({"changed": sorted(changed), "caches": caches() == cached}))
+print(json.dumps({"changed": sorted(changed), "caches": caches() == cached}), flush=True)
 os._exit(0)
 """
 
