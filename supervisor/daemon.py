@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import importlib.metadata
 import os
 import signal
 import time
@@ -47,9 +46,10 @@ from supervisor.policy.queueing import QueueLimits
 from supervisor.policy.restart import RestartRules
 from supervisor.policy.rollout import Rules
 from supervisor.reload import Reloader
+from supervisor.report import daemon_status, generation_status, version_of
 from supervisor.rotation import Rotation
 from supervisor.settings.schema import MOST_REPLICAS, BalancingPolicy, LauncherChoice, Settings
-from supervisor.status import Condition, DaemonStatus, GenerationStatus, Status
+from supervisor.status import Condition, Status
 from supervisor.systemd import Notifier
 from supervisor.watch import FileWatch
 
@@ -200,7 +200,7 @@ class Daemon:
         await self._admin.start()
         stack.push_async_callback(self._admin.stop)
         self._lock.announce(listening)
-        self._events.publish(ev.DaemonStarted(_version("litesup"), os.getpid(), listening))
+        self._events.publish(ev.DaemonStarted(version_of("litesup"), os.getpid(), listening))
 
     async def _serve(self, generation: Generation) -> None:
         self._reloader.begin(generation, reason="start")
@@ -317,31 +317,17 @@ class Daemon:
     # Operations.
 
     def status(self) -> Status:
-        pool, settings, redact = self._pool, self._settings, self._logging.redact
-        wanted, refusal = pool.wanted, self._reloader.refusal
+        pool, redact = self._pool, self._logging.redact
         return Status(
-            daemon=DaemonStatus(
-                pid=os.getpid(),
-                version=_version("litesup"),
-                litellm_version=_version("litellm"),
-                condition=self._condition(),
+            daemon=daemon_status(
+                self._condition(),
                 started_at=self._started_at,
-                uptime_seconds=time.time() - self._started_at,
-                runtime_dir=str(self._runtime),
-                config=str(settings.config.absolute()),
-                launcher=self._launcher.name,
-                launcher_note=redact(_note_of(self._launcher)),
+                runtime_dir=self._runtime,
+                config=self._settings.config,
+                launcher=self._launcher,
+                redact=redact,
             ),
-            generation=GenerationStatus(
-                wanted="" if wanted is None else wanted.digest,
-                last_good=pool.course.last_good,
-                failed=tuple(redact(f"{digest}: {reason}") for digest, reason in pool.course.failed.items()),
-                rolling=pool.course.rolling,
-                reason=pool.course.reason,
-                since=pool.course.since,
-                refused_at=None if refusal is None else refusal.at,
-                refused=() if refusal is None else refusal.problems,
-            ),
+            generation=generation_status(pool.course, self._reloader.refusal, redact),
             wanted_replicas=pool.count,
             ready_replicas=pool.ready,
             replicas=replica_statuses(pool, self._rotation, redact),
@@ -397,16 +383,3 @@ def _fleet_rules(settings: Settings) -> FleetRules:
         ),
         kill_after=settings.health.kill_after,
     )
-
-
-def _note_of(launcher: Launcher) -> str:
-    note = getattr(launcher, "note", "")
-    return note if isinstance(note, str) else ""
-
-
-@functools.cache
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
