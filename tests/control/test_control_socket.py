@@ -17,6 +17,7 @@ from supervisor.control.operations import LogLine, ReloadOutcome, ReloadResult
 from supervisor.control.server import ControlServer
 from supervisor.control.wire import SOCKET_NAME
 from supervisor.errors import ConfigurationRefused, ExitCode, Finding, LitesupError, NoDaemon, Severity
+from tests.eventually import eventually
 from tests.scripted_operations import ScriptedOperations
 
 T = TypeVar("T")
@@ -42,12 +43,6 @@ def client(tmp_path: Path, server: ControlServer) -> ControlClient:
 
 async def ask(function: Callable[..., T], *arguments: Any, **named: Any) -> T:
     return await asyncio.to_thread(function, *arguments, **named)
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 async def test_the_status_arrives_as_it_was_given(client: ControlClient, operations: ScriptedOperations) -> None:
@@ -179,11 +174,11 @@ async def test_what_was_begun_is_finished_though_its_client_leaves(
     operations.hold = asyncio.Event()
     _reader, writer = await asyncio.open_unix_connection(str(tmp_path / SOCKET_NAME))
     writer.write(b"POST /restart HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}")
-    await until(lambda: operations.asked == [("restart", ())])
+    await eventually(lambda: operations.asked == [("restart", ())])
     writer.transport.abort()
-    await until(lambda: not server._runner.server.connections)  # type: ignore[union-attr]
+    await eventually(lambda: not server._runner.server.connections)  # type: ignore[union-attr]
     operations.hold.set()
-    await until(lambda: operations.completed == ["restart"])
+    await eventually(lambda: operations.completed == ["restart"])
 
 
 async def test_stopping_does_not_wait_for_operations_or_followers(
@@ -192,7 +187,7 @@ async def test_stopping_does_not_wait_for_operations_or_followers(
     operations.hold = asyncio.Event()
     waiting = asyncio.create_task(ask(client.restart, ()))
     following = asyncio.create_task(ask(lambda: list(client.log_lines((), follow=True))))
-    await until(lambda: bool(operations.asked) and operations.followers == 1)
+    await eventually(lambda: bool(operations.asked) and operations.followers == 1)
     async with asyncio.timeout(10):
         await server.stop()
         await server.stop()
@@ -220,7 +215,7 @@ async def test_a_follower_that_left_is_let_go_at_once(client: ControlClient, ope
     assert await ask(next, lines) == line(1)
     assert operations.followers == 1
     lines.close()  # type: ignore[attr-defined]
-    await until(lambda: operations.followers == 0)
+    await eventually(lambda: operations.followers == 0)
 
 
 async def test_readers_of_the_log_are_not_without_number(
@@ -243,8 +238,8 @@ async def test_a_client_that_reads_nothing_is_cut_off(
     _reader, writer = await asyncio.open_unix_connection(str(tmp_path / SOCKET_NAME), limit=1)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     writer.write(b"GET /logs?follow=1 HTTP/1.1\r\nhost: x\r\n\r\n")
-    await until(lambda: operations.followers == 1)
-    await until(lambda: operations.followers == 0)
+    await eventually(lambda: operations.followers == 1)
+    await eventually(lambda: operations.followers == 0)
     assert await ask(ControlClient(tmp_path).status) == operations.answer
     writer.transport.abort()
 

@@ -19,6 +19,7 @@ from supervisor.fleet.launch import kernel
 from supervisor.fleet.launch.forked import ForkedLauncher
 from supervisor.fleet.launch.forkserver import ForkServer, ForkServerUnusable, begin
 from supervisor.fleet.launch.orphans import Orphans
+from supervisor.fleet.launch.output import Output
 from supervisor.fleet.launch.plain import PlainLauncher
 from supervisor.fleet.launch.spec import LaunchSpec, Process
 from tests.eventually import eventually
@@ -294,4 +295,16 @@ async def test_a_head_start_for_another_environment_is_ended_and_not_used() -> N
 async def test_a_head_start_that_nobody_needed_is_ended_with_the_launcher() -> None:
     begun = begin(PROGRAM, ENVIRONMENT)
     await ForkedLauncher(Events(), PROGRAM, head_start=begun).close()
+    assert not psutil.pid_exists(begun.pid)
+
+
+async def test_a_head_start_whose_taking_over_is_cancelled_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def cancelled(_output: Output, read_end: int) -> None:
+        os.close(read_end)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Output, "attach", cancelled)
+    begun = begin(PROGRAM, ENVIRONMENT)
+    with pytest.raises(asyncio.CancelledError):
+        await ForkServer.follow(begun, deadline=20)
     assert not psutil.pid_exists(begun.pid)

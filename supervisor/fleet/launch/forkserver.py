@@ -95,10 +95,12 @@ class ForkServer:
         try:
             await output.attach(os.dup(begun.output))
             child = Child(begun.pid, output)
-        except OSError as error:
+        except BaseException as error:  # also when it is cancelled here: nobody else would end it
             begun.discard()
             output.close()
-            raise LaunchFailed(f"the fork server could not be watched: {error}") from error
+            if isinstance(error, OSError):
+                raise LaunchFailed(f"the fork server could not be watched: {error}") from error
+            raise
         os.close(begun.output)
         server = cls(child, begun.connection)
         try:
