@@ -16,6 +16,7 @@ from supervisor.cli.locate import control, location_options
 from supervisor.errors import ConfigurationRefused, ExitCode, Finding, LitesupError, Severity
 
 if TYPE_CHECKING:
+    from supervisor.litellm_config.generation import Generation
     from supervisor.settings.schema import Settings
 
 settings_option = click.option(
@@ -35,27 +36,32 @@ def check_command(settings: Path | None, file: Path | None, as_json: bool) -> No
     """
     from supervisor.cli.render import findings_text
 
-    digest, findings = _examine(settings, file)
-    refused = digest is None
+    generation, findings = _examine(settings, file)
+    # What can be known by starting something belongs here: it needs a generation, and adds to the findings.
+    refused = generation is None or any(finding.severity is Severity.ERROR for finding in findings)
     if as_json:
-        listed = [_finding_document(finding) for finding in findings]
-        click.echo(
-            json.dumps({"ok": not refused, "generation": digest, "findings": listed}, indent=2, ensure_ascii=False)
-        )
+        document = {
+            "ok": not refused,
+            "generation": None if generation is None else generation.digest,
+            "findings": [_finding_document(finding) for finding in findings],
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
         click.echo(findings_text(findings, refused=refused, colour=sys.stdout.isatty(), directory=Path.cwd()))
     click.get_current_context().exit(ExitCode.REFUSED if refused else ExitCode.DONE)
 
 
-def _examine(settings: Path | None, file: Path | None) -> tuple[str | None, tuple[Finding, ...]]:
+def _examine(settings: Path | None, file: Path | None) -> tuple[Generation | None, tuple[Finding, ...]]:
+    """The settings' problems, and those of the configuration as far as it is known which one is meant."""
+    from supervisor.cli.surroundings import look
     from supervisor.litellm_config.build import examine
 
     try:
-        source = file or _load(settings).config
+        loaded = _load(settings)
     except ConfigurationRefused as refused:
-        return None, refused.findings
-    generation, findings = examine(source, os.environ)
-    return (None if generation is None else generation.digest), findings
+        found = examine(file, os.environ)[1] if file is not None else ()
+        return None, (*refused.findings, *found)
+    return examine(file or loaded.config, os.environ, look(loaded))
 
 
 def _finding_document(finding: Finding) -> dict[str, Any]:

@@ -176,8 +176,12 @@ def findings_text(findings: Sequence[Finding], *, refused: bool, colour: bool, d
         for severity in reversed(Severity)
         if (number := sum(1 for finding in findings if finding.severity is severity))
     ]
-    verdict = _paint("refused", "1;31", colour) if refused else _paint("usable", "1;32", colour)
-    lines.append(f"{verdict}: {', '.join(counts) if counts else 'nothing to remark'}")
+    verdict = (
+        _paint("the configuration is refused", "1;31", colour)
+        if refused
+        else _paint("the configuration can be used", "1;32", colour)
+    )
+    lines.append(f"{', '.join(counts) if counts else 'nothing to remark'}: {verdict}")
     return "\n".join(lines)
 
 

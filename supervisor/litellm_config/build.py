@@ -19,7 +19,7 @@ from supervisor.litellm_config.excerpt import with_excerpt
 from supervisor.litellm_config.expand import expand, resolved
 from supervisor.litellm_config.generation import Generation
 from supervisor.litellm_config.include import absolute
-from supervisor.litellm_config.lint import Subject, lint
+from supervisor.litellm_config.lint import NOT_LOOKED_AT, Subject, Surroundings, lint
 from supervisor.litellm_config.references import OS_ENVIRON
 from supervisor.litellm_config.render import digest, fingerprint, render
 from supervisor.litellm_config.vault import vault_of
@@ -43,9 +43,14 @@ def build_generation(source: Path, environ: Mapping[str, str], state_dir: Path |
         raise ConfigurationRefused((*draft.shown(), *refused.findings)) from None
 
 
-def examine(source: Path, environ: Mapping[str, str]) -> tuple[Generation | None, tuple[Finding, ...]]:
-    """What `build_generation` would make of it, and every finding, notes included. Makes and stores no key."""
-    draft = _draft(source, environ)
+def examine(
+    source: Path, environ: Mapping[str, str], around: Surroundings = NOT_LOOKED_AT
+) -> tuple[Generation | None, tuple[Finding, ...]]:
+    """What `build_generation` would make of it, and every finding, notes included. Makes and stores no key.
+
+    `around` lets the rules about the machine have their say.
+    """
+    draft = _draft(source, environ, around)
     if draft.errors or draft.root is None:
         return None, draft.shown()
     try:
@@ -63,23 +68,25 @@ class _Draft:
     generated: dict[str, str] = field(default_factory=dict, repr=False)
     key: str | None = field(default=None, repr=False)
     findings: list[Finding] = field(default_factory=list)
+    remarks: list[Finding] = field(default_factory=list)  # the lint rules'; nothing was changed because of them
     sources: dict[Path, str] = field(default_factory=dict, repr=False)
     watched: list[Path] = field(default_factory=list)
 
     @property
     def errors(self) -> bool:
-        return any(finding.severity is Severity.ERROR for finding in self.findings)
+        return any(finding.severity is Severity.ERROR for finding in (*self.findings, *self.remarks))
 
     def shown(self) -> tuple[Finding, ...]:
         """Errors first, then in the order of the file; each error with its line."""
         order = list(Severity)[::-1]
         found = sorted(
-            dict.fromkeys(self.findings), key=lambda one: (order.index(one.severity), str(one.file), one.line or 0)
+            dict.fromkeys((*self.findings, *self.remarks)),
+            key=lambda one: (order.index(one.severity), str(one.file), one.line or 0),
         )
         return tuple(with_excerpt(finding, self.sources) for finding in found)
 
 
-def _draft(source: Path, environ: Mapping[str, str]) -> _Draft:
+def _draft(source: Path, environ: Mapping[str, str], around: Surroundings = NOT_LOOKED_AT) -> _Draft:
     draft = _Draft(absolute(source))
     dotenv = draft.source.parent / ENV_FILE
     added, findings = env_file.read(dotenv, environ)
@@ -102,7 +109,7 @@ def _draft(source: Path, environ: Mapping[str, str]) -> _Draft:
     draft.generated = {**expanded.generated, **adapted.generated}
     visible |= adapted.generated
     draft.findings += [*moved.findings, *expanded.findings, *adapted.findings]
-    draft.findings += lint(Subject(adapted.root, visible))
+    draft.remarks += lint(Subject(adapted.root, visible, loaded.root, around))
     draft.root = _with_own_key(draft, adapted.root, visible)
     draft.watched += modules.named_modules(adapted.root, draft.source.parent)
     return draft
@@ -158,8 +165,9 @@ def _finish(draft: _Draft, root: MapNode, key: SecretStr) -> Generation:
             message = f"{file} cannot be read: {error.strerror}."
             finding = Finding(Severity.ERROR, "module-unreadable", message, "Make it readable.", file=file)
             raise ConfigurationRefused([finding]) from None
-    adaptations = tuple(finding for finding in draft.shown() if finding.severity is not Severity.ERROR)
-    text = render(root, adaptations, prints)
+    notes = tuple(finding for finding in draft.shown() if finding.severity is not Severity.ERROR)
+    # A rule's remark changes nothing, so it is not part of the text, and a better rule makes no new generation.
+    text = render(root, (finding for finding in notes if finding not in draft.remarks), prints)
     full = environment.compose({}, draft.additions, draft.generated, secret)
     return Generation(
         digest=digest(secret, text, full),
@@ -168,7 +176,7 @@ def _finish(draft: _Draft, root: MapNode, key: SecretStr) -> Generation:
         master_key=key,
         source=draft.source,
         watched=tuple(dict.fromkeys(draft.watched)),
-        adaptations=adaptations,
+        adaptations=tuple(one for one in notes if one.severity is Severity.WARNING or one not in draft.remarks),
         key_header=_key_header(root),
     )
 

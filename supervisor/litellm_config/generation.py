@@ -30,7 +30,7 @@ class Generation:
     master_key: SecretStr
     source: Path  # the operator's file, absolute
     watched: tuple[Path, ...]  # every file on which this generation depends, absolute, existing or not
-    adaptations: tuple[Finding, ...]  # what was changed on the way to LiteLLM, and notes
+    adaptations: tuple[Finding, ...]  # what was changed on the way to LiteLLM, and warnings
     key_header: str = "Authorization"  # where its replicas look for a key
 
     @property

@@ -55,7 +55,7 @@ def test_check_says_what_is_adapted_and_ends_with_0(
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0] == "litellm.config.yaml"
     assert "azure/" in result.stdout
-    assert result.stdout.splitlines()[-1].startswith("usable: ")
+    assert result.stdout.splitlines()[-1].endswith("notes: the configuration can be used")
     assert SECRET not in result.output
 
 
@@ -63,7 +63,7 @@ def test_check_refuses_with_3_and_every_place(run_cli: Run, config: Path) -> Non
     result = run_cli("check", config)
     assert result.exit_code == 3
     assert "7:16 error" in result.stdout
-    assert result.stdout.splitlines()[-1].startswith("refused: 1 error")
+    assert result.stdout.splitlines()[-1] == "1 error, 1 note: the configuration is refused"
 
 
 def test_check_as_json_has_the_same_findings(run_cli: Run, config: Path) -> None:
@@ -79,6 +79,12 @@ def test_check_tells_of_litesup_yaml_too(run_cli: Run, config: Path) -> None:
     result = run_cli("check")
     assert result.exit_code == 3
     assert "Did you mean port?" in result.stdout
+
+
+def test_problems_of_litesup_yaml_do_not_hide_those_of_the_file(run_cli: Run, config: Path) -> None:
+    Path("litesup.yaml").write_text("balancer: {prot: 1}\n")
+    document = json.loads(run_cli("check", config, "--json").stdout)
+    assert {finding["code"] for finding in document["findings"]} >= {"setting-unknown", "reference-unset"}
 
 
 def test_a_configuration_that_is_not_there_is_refused(run_cli: Run) -> None:

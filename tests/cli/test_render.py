@@ -121,11 +121,14 @@ def test_the_report_of_check_is_by_file_with_places_and_a_sum() -> None:
     assert "    7:16 error   A is not set." in text
     assert "                 7 | key: ${A}" in text
     assert "environment and options" in text
-    assert text.splitlines()[-1] == "refused: 2 errors, 1 note"
+    assert text.splitlines()[-1] == "2 errors, 1 note: the configuration is refused"
 
 
 def test_a_clean_check_is_one_line() -> None:
-    assert render.findings_text([], refused=False, colour=False, directory=Path("/w")) == "usable: nothing to remark"
+    assert (
+        render.findings_text([], refused=False, colour=False, directory=Path("/w"))
+        == "nothing to remark: the configuration can be used"
+    )
 
 
 def test_a_log_line_names_its_slot_and_replica_and_colours_by_slot() -> None:

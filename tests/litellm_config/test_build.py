@@ -208,6 +208,13 @@ def test_a_made_key_is_kept_and_found_again(tmp_path):
     assert first.master_key.get_secret_value().startswith("sk-")
 
 
+def test_what_a_rule_remarks_is_in_the_log_as_a_warning_and_not_in_the_rendered_text(tmp_path):
+    """A better rule in a newer litesup is no reason to replace every replica."""
+    generation = build(tmp_path, model("rpm: 5") + "modle_list: []\n")
+    assert [finding.code for finding in generation.adaptations] == ["unknown-section"]
+    assert "unknown-section" not in generation.config_text
+
+
 def test_looking_at_a_configuration_stores_nothing(tmp_path):
     generation, findings = examine(write(tmp_path, model("rpm: 5")), {})
     assert generation is not None

@@ -13,8 +13,9 @@ from supervisor.litellm_config.lint import exposure as _exposure
 from supervisor.litellm_config.lint import structure as _structure
 from supervisor.litellm_config.lint import values as _values
 from supervisor.litellm_config.lint.rule import RULES, Rule, Subject
+from supervisor.litellm_config.lint.surroundings import NOT_LOOKED_AT, Surroundings
 
-__all__ = ["RULES", "Rule", "Subject", "lint"]
+__all__ = ["NOT_LOOKED_AT", "RULES", "Rule", "Subject", "Surroundings", "lint"]
 
 _MODULES = (_exposure, _structure, _values)
 

@@ -1,7 +1,7 @@
 """What a lint rule is: a code, one sentence for people, and a function from the document to findings.
 
-A rule looks at the operator's document after expansion and adaptation, and sees resolved values through its subject. It
-never sees the environment itself, so that no rule can quote a secret by accident.
+A rule looks at the operator's document after expansion and adaptation, and sees resolved values through its subject.
+What it says never holds a value that could be a secret.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from supervisor.errors import Finding, Severity
 from supervisor.litellm_config.document import ListNode, MapNode, Node, Path_, Place, finding_at
 from supervisor.litellm_config.expand import resolved
+from supervisor.litellm_config.lint.surroundings import NOT_LOOKED_AT, Surroundings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Subject:
 
     root: MapNode
     environ: Mapping[str, str] = field(repr=False)
+    written: MapNode | None = field(default=None, repr=False)  # as the operator wrote it, includes joined
+    around: Surroundings = NOT_LOOKED_AT
 
     def resolved(self, node: Node | None) -> object:
         """What LiteLLM will see here; None where a reference is not set."""
