@@ -17,6 +17,7 @@ from supervisor.litellm_config import azure, env_file, environment, include, mas
 from supervisor.litellm_config.document import MapNode, Scalar, finding_at
 from supervisor.litellm_config.excerpt import with_excerpt
 from supervisor.litellm_config.expand import expand, resolved
+from supervisor.litellm_config.files import DISK, Files, Written
 from supervisor.litellm_config.generation import Generation
 from supervisor.litellm_config.include import absolute
 from supervisor.litellm_config.lint import NOT_LOOKED_AT, Subject, Surroundings, lint
@@ -41,6 +42,18 @@ def build_generation(source: Path, environ: Mapping[str, str], state_dir: Path |
         return _finish(draft, draft.root, _key(draft, state_dir))
     except ConfigurationRefused as refused:
         raise ConfigurationRefused((*draft.shown(), *refused.findings)) from None
+
+
+def rebuild_generation(source: Path, written: Written, environ: Mapping[str, str], state_dir: Path) -> Generation:
+    """The generation that `source` described when this was `written`, in the environment and with the `.env` of now.
+
+    What only judges is not asked, because this has served before: the lint rules, and the state of `.env`, out of which
+    whatever can be read is taken. Raises ConfigurationRefused where it cannot be made, as for a variable that is unset.
+    """
+    draft = _draft(source, environ, written=written)
+    if draft.errors or draft.root is None:
+        raise ConfigurationRefused(draft.shown())
+    return _finish(draft, draft.root, _key(draft, state_dir))
 
 
 def examine(
@@ -71,6 +84,8 @@ class _Draft:
     remarks: list[Finding] = field(default_factory=list)  # the lint rules'; nothing was changed because of them
     sources: dict[Path, str] = field(default_factory=dict, repr=False)
     watched: list[Path] = field(default_factory=list)
+    modules: tuple[Path, ...] = ()
+    files: Files = DISK
 
     @property
     def errors(self) -> bool:
@@ -86,12 +101,14 @@ class _Draft:
         return tuple(with_excerpt(finding, self.sources) for finding in found)
 
 
-def _draft(source: Path, environ: Mapping[str, str], around: Surroundings = NOT_LOOKED_AT) -> _Draft:
-    draft = _Draft(absolute(source))
+def _draft(
+    source: Path, environ: Mapping[str, str], around: Surroundings = NOT_LOOKED_AT, written: Written | None = None
+) -> _Draft:
+    draft = _Draft(absolute(source), files=written or DISK)
     dotenv = draft.source.parent / ENV_FILE
     added, findings = env_file.read(dotenv, environ)
-    draft.findings += findings
-    loaded = include.load(draft.source)
+    draft.findings += [one for one in findings if written is None or one.severity is not Severity.ERROR]
+    loaded = include.load(draft.source, draft.files)
     draft.findings += loaded.findings
     draft.sources = loaded.sources
     draft.watched = [*loaded.watched, dotenv]
@@ -109,9 +126,11 @@ def _draft(source: Path, environ: Mapping[str, str], around: Surroundings = NOT_
     draft.generated = {**expanded.generated, **adapted.generated}
     visible |= adapted.generated
     draft.findings += [*moved.findings, *expanded.findings, *adapted.findings]
-    draft.remarks += lint(Subject(adapted.root, visible, loaded.root, around))
+    if written is None:
+        draft.remarks += lint(Subject(adapted.root, visible, loaded.root, around))
     draft.root = _with_own_key(draft, adapted.root, visible)
-    draft.watched += modules.named_modules(adapted.root, draft.source.parent)
+    draft.modules = modules.named_modules(adapted.root, draft.source.parent, draft.files)
+    draft.watched += draft.modules
     return draft
 
 
@@ -158,9 +177,11 @@ def _key(draft: _Draft, state_dir: Path | None) -> SecretStr:
 def _finish(draft: _Draft, root: MapNode, key: SecretStr) -> Generation:
     secret = key.get_secret_value()
     prints: dict[str, str] = {}
-    for file in modules.named_modules(root, draft.source.parent):
+    contents: dict[Path, bytes] = {}
+    for file in draft.modules:
         try:
-            prints[file.relative_to(draft.source.parent).as_posix()] = fingerprint(secret, file.read_bytes())
+            contents[file] = draft.files.content(file)
+            prints[file.relative_to(draft.source.parent).as_posix()] = fingerprint(secret, contents[file])
         except OSError as error:
             message = f"{file} cannot be read: {error.strerror}."
             finding = Finding(Severity.ERROR, "module-unreadable", message, "Make it readable.", file=file)
@@ -178,6 +199,7 @@ def _finish(draft: _Draft, root: MapNode, key: SecretStr) -> Generation:
         watched=tuple(dict.fromkeys(draft.watched)),
         adaptations=tuple(one for one in notes if one.severity is Severity.WARNING or one not in draft.remarks),
         key_header=_key_header(root),
+        written=Written(draft.sources, contents),
     )
 
 

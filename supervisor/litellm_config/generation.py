@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from supervisor.errors import Finding
+from supervisor.litellm_config.files import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Generation:
     watched: tuple[Path, ...]  # every file on which this generation depends, absolute, existing or not
     adaptations: tuple[Finding, ...]  # what was changed on the way to LiteLLM, and warnings
     key_header: str = "Authorization"  # where its replicas look for a key
+    written: Written = dataclasses.field(default_factory=Written, repr=False)  # what it was made of
 
     @property
     def directory(self) -> Path:

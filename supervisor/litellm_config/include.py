@@ -14,6 +14,7 @@ from pathlib import Path
 
 from supervisor.errors import Finding, Severity
 from supervisor.litellm_config.document import Entry, ListNode, MapNode, Place, Scalar, finding_at, parse
+from supervisor.litellm_config.files import DISK, Files
 
 
 @dataclass(slots=True)
@@ -38,10 +39,10 @@ def absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - `Path.absolute` keeps `..`, `Path.resolve` follows links
 
 
-def load(source: Path) -> Loaded:
+def load(source: Path, files: Files = DISK) -> Loaded:
     """Reads `source` (absolute) and everything that it includes. Never raises for what the files hold."""
     loaded = Loaded()
-    root = _read(source, loaded, None)
+    root = _read(source, loaded, None, files)
     if root is None:
         return loaded
     waiting = deque(_includes(root, (source,), loaded))
@@ -49,7 +50,7 @@ def load(source: Path) -> Loaded:
     done = {source}
     while waiting:
         wanted = waiting.popleft()
-        file = _resolve(wanted, source, loaded)
+        file = _resolve(wanted, source, loaded, files)
         if file in wanted.chain:
             message = f"{wanted.name} includes itself, directly or through another file."
             hint = "LiteLLM reads each file once, and so does litesup; remove this entry."
@@ -59,7 +60,7 @@ def load(source: Path) -> Loaded:
         if file in done:
             continue
         done.add(file)
-        included = _read(file, loaded, wanted)
+        included = _read(file, loaded, wanted, files)
         if included is not None:
             waiting.extend(_includes(included, (*wanted.chain, file), loaded))
             merged = _merge(merged, included.without("include"), loaded)
@@ -67,10 +68,10 @@ def load(source: Path) -> Loaded:
     return loaded
 
 
-def _resolve(wanted: _Wanted, source: Path, loaded: Loaded) -> Path:
+def _resolve(wanted: _Wanted, source: Path, loaded: Loaded, files: Files) -> Path:
     beside_it = absolute(wanted.chain[-1].parent / wanted.name)
     beside_root = absolute(source.parent / wanted.name)
-    if beside_it == beside_root or beside_it.exists() or not beside_root.exists():
+    if beside_it == beside_root or files.exists(beside_it) or not files.exists(beside_root):
         return beside_it
     message = f"{wanted.name} does not lie beside the file that includes it; the one beside {source.name} is read."
     loaded.findings.append(
@@ -80,11 +81,11 @@ def _resolve(wanted: _Wanted, source: Path, loaded: Loaded) -> Path:
     return beside_root
 
 
-def _read(file: Path, loaded: Loaded, wanted: _Wanted | None) -> MapNode | None:
+def _read(file: Path, loaded: Loaded, wanted: _Wanted | None, files: Files) -> MapNode | None:
     loaded.watched.append(file)
     place = wanted.place if wanted else None
     try:
-        text = file.read_text(encoding="utf-8")
+        text = files.text(file)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         code, hint = ("include-unreadable", "Correct the path under `include`.") if wanted else ("file-unreadable", "")

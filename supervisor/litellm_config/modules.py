@@ -17,6 +17,7 @@ import re
 from pathlib import Path
 
 from supervisor.litellm_config.document import Node, scalars
+from supervisor.litellm_config.files import DISK, Files
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
@@ -31,13 +32,13 @@ exec(compile({source!r}, __file__, "exec", dont_inherit=True), globals())
 """
 
 
-def named_modules(root: Node, directory: Path) -> tuple[Path, ...]:
+def named_modules(root: Node, directory: Path, files: Files = DISK) -> tuple[Path, ...]:
     """The modules in `directory` that values of the document name, as absolute paths."""
     found: dict[Path, None] = {}
     for _, scalar in scalars(root):
         if isinstance(scalar.value, str) and _DOTTED.fullmatch(scalar.value):
             file = directory.joinpath(*scalar.value.split(".")[:-1]).with_suffix(".py")
-            if file.is_file():
+            if files.is_module(file):
                 found[file] = None
     return tuple(found)
 

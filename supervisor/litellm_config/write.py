@@ -30,8 +30,8 @@ def write_rendered(generation: Generation, directory: Path) -> Path:
     unfinished = directory / f"{_UNFINISHED}{generation.digest}.{secrets.token_hex(4)}"
     try:
         unfinished.mkdir(mode=0o700)
-        for module in _modules(generation):
-            source = stand_in(module, generation.directory, module.read_bytes())
+        for module, content in generation.written.modules.items():
+            source = stand_in(module, generation.directory, content)
             _write(unfinished / module.relative_to(generation.directory), source.encode())
         _write(unfinished / _FILE, text)
         if home.exists():
@@ -53,11 +53,6 @@ def remove_rendered(directory: Path, keep: frozenset[str]) -> None:
         rendered = name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in keep
         if (rendered or name.startswith(_UNFINISHED)) and entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
-
-
-def _modules(generation: Generation) -> tuple[Path, ...]:
-    inside = (file for file in generation.watched if file.suffix == ".py")
-    return tuple(file for file in inside if file.is_relative_to(generation.directory))
 
 
 def _holds(file: Path, text: bytes) -> bool:
