@@ -112,6 +112,10 @@ class ReplicaLost(UpstreamError):
     """The request was sent, at least in part, and the connection ended before the first byte of a response."""
 
 
+class ReplicaGivenUp(ReplicaLost):
+    """The request was sent, and its replica hangs: whatever it may still answer, nobody waits for it."""
+
+
 class ResponseCut(UpstreamError):
     """The response began and did not end: never repeatable, and the client must be able to see it."""
 

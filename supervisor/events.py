@@ -152,6 +152,31 @@ class RolloutFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RequestRetried(Event):
+    """A request goes to another replica because this one gave no answer. `reason` is a policy.retry.Failure's text."""
+
+    replica: int
+    slot: int
+    route: str
+    reason: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSuspected(Event):
+    """A request was in flight when two replicas ended or hung, and is not tried again: it may be why.
+
+    `path` is without the query; `model` is empty where it could not be told.
+    """
+
+    replicas: tuple[int, ...]
+    method: str
+    path: str
+    model: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFinished(Event):
     """One request through the balancer, after its last byte.
 

@@ -13,12 +13,21 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import SecretStr
 
 from supervisor.errors import NobodyReady
 from supervisor.policy.balancing import Candidate, Choose
 from supervisor.policy.queueing import QueueLimits, retry_after
+
+
+class Unanswered(Protocol):
+    """A request that was sent, and of whose answer no byte has come."""
+
+    def give_up(self) -> None:
+        """Its replica hangs: goes elsewhere if it may. Returns at once."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +45,7 @@ class Upstream:
     in_flight: int = 0
     served: int = 0
     last_byte_at: float = float("-inf")  # when a byte of a response was last relayed from it, monotonic
+    unanswered: set[Unanswered] = dataclasses.field(default_factory=set, repr=False)
     idle: asyncio.Event = dataclasses.field(default_factory=asyncio.Event, repr=False)
 
 
@@ -112,6 +122,13 @@ class Rotation:
         if upstream is not None:
             upstream.suspect = suspect
             self._serve_line()
+
+    def give_up(self, replica: int) -> None:
+        """What waits there for the first byte of an answer may go elsewhere, if there is anybody better."""
+        upstream = self._upstreams.get(replica)
+        if upstream is not None and any(not other.suspect and not other.leaving for other in self._upstreams.values()):
+            for request in tuple(upstream.unanswered):
+                request.give_up()
 
     def drain(self, replica: int) -> None:
         """Gives it no new request; what it holds goes on. Does nothing for one that is not in rotation."""

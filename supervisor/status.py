@@ -77,6 +77,7 @@ class BalancerStatus:
     waiting: int
     requests: int
     failed: int
+    held_bytes: int = 0  # of request bodies, kept for another replica
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any, cast
 from pydantic import SecretStr
 
 from supervisor.balancer.server import Balancer
-from supervisor.events import Events, RequestFinished
+from supervisor.events import Event, Events, RequestFinished
 from supervisor.policy.balancing import round_robin
 from supervisor.policy.queueing import QueueLimits
 from supervisor.rotation import Rotation, Upstream
@@ -229,6 +229,7 @@ class Bench:
     balancer: Balancer
     events: Events
     seen: list[RequestFinished]
+    told: list[Event]  # everything, RequestFinished included
     port: int
     condition: Condition = Condition.READY
     clients: list[Client] = dataclasses.field(default_factory=list)
@@ -286,9 +287,11 @@ async def bench(*replicas: ScriptedReplica, **sections: dict[str, Any]) -> Async
     events = Events()
     balancer = Balancer(rotation=rotation, settings=settings, events=events, health=lambda: made.status())  # noqa: PLW0108 - it is made below
     seen: list[RequestFinished] = []
+    told: list[Event] = []
+    events.subscribe(told.append)
     events.subscribe(lambda event: seen.append(event) if isinstance(event, RequestFinished) else None)
     listening = await balancer.start()
-    made = Bench(rotation, balancer, events, seen, int(listening[0].rpartition(":")[2]))
+    made = Bench(rotation, balancer, events, seen, told, int(listening[0].rpartition(":")[2]))
     try:
         for replica in replicas:
             await made.add(replica)

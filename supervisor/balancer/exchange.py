@@ -1,13 +1,12 @@
 """One request, from its head to its last byte: the readable story.
 
-health paths → access → a replica → send → (not sent: the next replica) → relay. Owns the order of these steps and the
-one RequestFinished at their end; how each is done is its neighbours' business.
+health paths → access → a replica → send → (no answer: the next replica, if policy says so) → relay. Owns the order of
+these steps and the one RequestFinished at their end; how each is done is its neighbours' business.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +14,17 @@ from dataclasses import dataclass
 from aiohttp import HttpVersion11, hdrs, web
 
 from supervisor.balancer import replies, websocket
+from supervisor.balancer.dispatch import Dispatch
 from supervisor.balancer.headers import Credential, Framing, request_head, request_id_of, response_head
+from supervisor.balancer.held import HeldBytes
 from supervisor.balancer.pool import Pool
 from supervisor.balancer.relay import BadBody, ClientGone, ClientStream, RequestBody, client_framing, relay_response
 from supervisor.balancer.upstream import Connection, ResponseTimeout
-from supervisor.errors import NobodyReady, NotSent, ReplicaLost, UpstreamError
+from supervisor.errors import NobodyReady, NotSent, UpstreamError
 from supervisor.events import Events, RequestFinished
 from supervisor.policy import access, retry
 from supervisor.policy.access import AccessRules, Asked, Verdict
+from supervisor.policy.retry import Next
 from supervisor.policy.routes import POOL_HEALTH_PATH, Kind, Route, classify
 from supervisor.rotation import Rotation, Upstream
 from supervisor.status import Status
@@ -41,7 +43,7 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every exchange uses. Times are in seconds."""
+    """What every exchange uses. Times are in seconds; `body_limit` is what is held of one body, in bytes."""
 
     rotation: Rotation
     pool: Pool
@@ -51,6 +53,8 @@ class Surroundings:
     counters: Counters
     response_timeout: float
     queue_timeout: float
+    body_limit: int
+    held: HeldBytes
     stopping: asyncio.Event
 
 
@@ -86,13 +90,13 @@ class Exchange:
         self._client = ClientStream(request, patience=surroundings.response_timeout)
         self._status = 0
         self._outcome = "client_gone"
-        self._slot: int | None = None
-        self._attempts = 0
+        self._dispatch: Dispatch | None = None  # from the moment when a replica is asked for
+        self._by_us = False  # the answer is the balancer's own, and no replica's failure
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
 
     async def run(self) -> web.StreamResponse:
         """Answers, and says so once. Cancelled when the client leaves."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
         counters = self._around.counters
         counters.in_flight += 1
         counters.requests += 1
@@ -108,6 +112,7 @@ class Exchange:
             _log.exception("a request could not be handled")
             return await self._broken()
         finally:
+            dispatch = self._dispatch
             counters.in_flight -= 1
             counters.failed += self._outcome in {"cut", "unavailable"}
             self._around.events.publish(
@@ -116,9 +121,9 @@ class Exchange:
                     route=self._route.name,
                     status=self._status,
                     outcome=self._outcome,
-                    slot=self._slot,
-                    attempts=self._attempts,
-                    seconds=loop.time() - started,
+                    slot=None if dispatch is None or self._by_us else dispatch.slot,
+                    attempts=0 if dispatch is None else dispatch.attempts,
+                    seconds=self._loop.time() - self._started,
                     request_id=self._request_id,
                 )
             )
@@ -165,35 +170,39 @@ class Exchange:
 
     async def _through_replicas(self, client: str, *, keyless: bool) -> web.StreamResponse:
         """Gives the request to one replica after the other, until one answers or policy says that it is enough."""
-        body = await self._body()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._around.queue_timeout
-        tried: frozenset[int] = frozenset()
-        lost = 0
-        while True:
-            upstream = await self._around.rotation.lease(tried, timeout=max(0.0, deadline - loop.time()))
-            self._attempts += 1
-            self._slot = upstream.slot
-            try:
-                return await self._through(upstream, body, client, keyless=keyless)
-            except UpstreamError as error:
-                failure = _failure(error)
-                inference = self._route.kind is Kind.INFERENCE and not self._creates(body)
-                attempts = retry.Attempts(inference=inference, body_held=body.held, lost_before=lost)
-                if self._client.begun:
-                    self._outcome = "cut"
-                    return _CLOSING
-                if body.failure is not None:
-                    raise body.failure from None
-                if not retry.another_replica(failure, attempts):
-                    return self._gave_no_answer(error, repeatable=inference)
-                lost += failure is retry.Failure.LOST
-                tried |= {upstream.replica}
-            finally:
-                self._around.rotation.release(upstream)
+        around = self._around
+        body = await self._read_body()
+        timeout = retry.client_timeout(map(self._request.headers.get, retry.TIMEOUT_HEADERS))
+        dispatch = self._dispatch = Dispatch(
+            around.rotation,
+            around.events,
+            body,
+            self._route,
+            self._request_id,
+            deadline=self._started + around.queue_timeout,
+            client_deadline=self._started + timeout,
+        )
+        try:
+            while True:
+                upstream = await dispatch.lease()
+                try:
+                    return await self._through(dispatch, upstream, body, client, keyless=keyless)
+                except UpstreamError as error:
+                    if self._client.begun:
+                        self._outcome = "cut"
+                        return _CLOSING
+                    if body.failure is not None:
+                        raise body.failure from None
+                    following = dispatch.after(error, upstream)
+                    if following is not Next.ANOTHER:
+                        return self._gave_no_answer(error, following)
+                finally:
+                    around.rotation.release(upstream)
+        finally:
+            body.forget()
 
     async def _through(
-        self, upstream: Upstream, body: RequestBody, client: str, *, keyless: bool
+        self, dispatch: Dispatch, upstream: Upstream, body: RequestBody, client: str, *, keyless: bool
     ) -> web.StreamResponse:
         """One attempt with one replica. Raises UpstreamError."""
         request = self._request
@@ -204,7 +213,7 @@ class Exchange:
             if not body.complete:
                 # The replica may answer before it has read everything, so both directions run at once.
                 pump = asyncio.create_task(body.pump(connection))
-            response = await connection.head()
+            response = await dispatch.head_from(connection, upstream)
             self._status = response.status
             switched = response.status == 101
             framing = client_framing(response, http_1_0=self._http_1_0)
@@ -226,6 +235,7 @@ class Exchange:
                 self._outcome = "answered"
                 connection.abort()
                 return _CLOSING
+            body.forget()
             await relay_response(
                 connection, self._client, upstream, response, head, framing=framing, route=self._route.name
             )
@@ -274,7 +284,7 @@ class Exchange:
             else:
                 return connection
 
-    async def _body(self) -> RequestBody:
+    async def _read_body(self) -> RequestBody:
         request = self._request
         if hdrs.EXPECT in request.headers and not self._http_1_0:
             await self._client.interim(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -283,28 +293,22 @@ class Exchange:
             request.content,
             length=int(length) if length is not None else None,
             chunked=hdrs.TRANSFER_ENCODING in request.headers,
-            hold=retry.HELD_BODY_LIMIT if self._route.kind is Kind.INFERENCE else 0,
+            hold=self._around.body_limit if self._route.kind is Kind.INFERENCE else 0,
+            together=self._around.held,
         )
         await body.gather_if_small()
         return body
 
-    def _creates(self, body: RequestBody) -> bool:
-        """A response in the background is a thing that has been created: repeating it would make a second one."""
-        if self._route.name != "responses":
-            return False
-        try:
-            document = json.loads(body.bytes_held)
-        except (ValueError, RecursionError):
-            return True
-        if not isinstance(document, dict):
-            return True
-        background = document.get("background")
-        return background is not None and background is not False
-
-    def _gave_no_answer(self, error: UpstreamError, *, repeatable: bool) -> web.StreamResponse:
+    def _gave_no_answer(self, error: UpstreamError, following: Next) -> web.StreamResponse:
         if isinstance(error, ResponseTimeout):
             return self._ours(replies.timed_out(str(error), self._request_id), "unavailable")
-        return self._ours(replies.failed(str(error), self._request_id, repeatable=repeatable), "unavailable")
+        message = str(error)
+        if following is Next.SUSPECT:
+            message = "two replicas ended or hung while they worked on this request, so it is not tried again"
+            if self._dispatch is not None:
+                self._dispatch.accuse(self._request.method, self._path)
+        repeatable = following is Next.CLIENT_MAY_REPEAT
+        return self._ours(replies.failed(message, self._request_id, repeatable=repeatable), "unavailable")
 
     def _refuse(self, refusal: access.Refusal) -> web.StreamResponse:
         return self._ours(replies.refused(refusal, self._request_id), "refused")
@@ -312,8 +316,7 @@ class Exchange:
     def _ours(self, response: web.Response, outcome: str) -> web.StreamResponse:
         self._status = response.status
         self._outcome = outcome
-        if outcome != "unavailable":
-            self._slot = None
+        self._by_us = outcome != "unavailable"
         if self._around.stopping.is_set():
             response.force_close()
         return response
@@ -324,16 +327,6 @@ class Exchange:
             await self._client.break_off()
             return _CLOSING
         return self._ours(replies.broken(self._request_id), "unavailable")
-
-
-def _failure(error: UpstreamError) -> retry.Failure:
-    match error:
-        case NotSent():
-            return retry.Failure.NOT_SENT
-        case ReplicaLost():
-            return retry.Failure.LOST
-        case _:
-            return retry.Failure.CUT
 
 
 def _credential(upstream: Upstream) -> Credential:

@@ -14,6 +14,7 @@ from aiohttp import StreamReader, web
 
 from supervisor.balancer import replies
 from supervisor.balancer.headers import Framing
+from supervisor.balancer.held import HeldBytes
 from supervisor.balancer.upstream import Connection, ResponseHead
 from supervisor.errors import UpstreamError
 from supervisor.policy.access import Refusal
@@ -22,8 +23,9 @@ from supervisor.rotation import Upstream
 SMALL_BODY = 64 * 1024
 """Bytes up to which an announced body is awaited before a replica is asked for: it then goes out in one write."""
 
-_BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r")
-_LONGEST_BOUNDARY = 4
+# How an empty line looks, whichever of the three line ends is in use (the HTML standard, server-sent events).
+_BOUNDARIES = (b"\n\n", b"\n\r\n", b"\r\r", b"\r\r\n")
+_LONGEST_BOUNDARY = 3
 
 
 PATIENCE = 60.0
@@ -41,12 +43,19 @@ class BadBody(Exception):
 class RequestBody:
     """A request's body on its way to a replica, and again to another one while all of it is held."""
 
-    def __init__(self, content: StreamReader, *, length: int | None, chunked: bool, hold: int) -> None:
-        """`length` is what the headers announce, `hold` how many bytes are kept for sending them again."""
+    def __init__(
+        self, content: StreamReader, *, length: int | None, chunked: bool, hold: int, together: HeldBytes
+    ) -> None:
+        """`length` is what the headers announce.
+
+        `hold` is how many bytes are kept for sending them again, as far as there is room `together` with other bodies.
+        """
         self._content = content
         self._length = length
         self._chunked = chunked
         self._hold = hold
+        self._together = together
+        self._counted = 0  # of what is kept, in `together`
         self._kept: list[bytes] = []
         self._size = 0
         self._ended = False
@@ -116,10 +125,20 @@ class RequestBody:
                 self._kept.append(piece)
         self._ended = self._content.at_eof()
 
+    def forget(self) -> None:
+        """Keeps nothing any more: this body will not be sent again."""
+        self.held = False
+        self._kept.clear()
+        self._together.give_back(self._counted)
+        self._counted = 0
+
     def _let_go(self) -> None:
-        if self._size > self._hold:
-            self.held = False
-            self._kept.clear()
+        if not self.held:
+            return
+        if self._size > self._hold or not self._together.take(self._size - self._counted):
+            self.forget()
+        else:
+            self._counted = self._size
 
     def _framed(self, piece: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece
@@ -140,12 +159,16 @@ class ClientStream:
         self._request = request
         self._patience = patience
         self._framing = Framing.NONE
+        self._events = False
         self._tail = b""
         self.begun = False
 
-    async def begin(self, head: bytes, framing: Framing, first: list[bytes], *, last: bool) -> None:
-        """The response's head, together with what has arrived of its body."""
+    async def begin(
+        self, head: bytes, framing: Framing, first: list[bytes], *, last: bool, events: bool = False
+    ) -> None:
+        """The response's head, together with what has arrived of its body. `events`: it is a stream of events."""
         self._framing = framing
+        self._events = events
         self.begun = True
         await self._write(head + self._framed(first, last=last))
 
@@ -159,8 +182,8 @@ class ClientStream:
 
     @property
     def at_event_boundary(self) -> bool:
-        """Whether the body so far ends where a server-sent event does. Meaningful for event streams only."""
-        return not self._tail or self._tail.endswith(_BOUNDARIES)
+        """Whether this is a stream of events, and ends so far where one of them does."""
+        return self._events and (not self._tail or self._tail.endswith(_BOUNDARIES))
 
     async def break_off(self, event: bytes = b"") -> None:
         """Ends the connection so that the response cannot look complete, after one last event if there is one."""
@@ -179,8 +202,11 @@ class ClientStream:
         transport.abort()
 
     def _framed(self, pieces: list[bytes], *, last: bool) -> bytes:
-        if pieces:
-            self._tail = (self._tail + pieces[-1])[-_LONGEST_BOUNDARY:]
+        if self._events and pieces:
+            end = pieces[-1][-_LONGEST_BOUNDARY:]
+            if len(end) < _LONGEST_BOUNDARY:
+                end = (self._tail + b"".join(pieces))[-_LONGEST_BOUNDARY:]
+            self._tail = end
         if self._framing is not Framing.CHUNKED:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         framed = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
@@ -225,17 +251,14 @@ async def relay_response(
         pieces = connection.arrived()
         upstream.last_byte_at = loop.time()
         last = connection.complete
-        await client.begin(head, framing, pieces, last=last)
+        await client.begin(head, framing, pieces, last=last, events=_is_event_stream(response))
         while not last:
             pieces = await connection.body()
             upstream.last_byte_at = loop.time()
             last = connection.complete
             await client.write(pieces, last=last)
     except UpstreamError as error:
-        event = b""
-        if _is_event_stream(response) and client.at_event_boundary:
-            event = replies.error_event(route, str(error))
-        await client.break_off(event)
+        await client.break_off(replies.error_event(route, str(error)) if client.at_event_boundary else b"")
         raise
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from supervisor.policy.access import Refusal
-from supervisor.policy.routes import POOL_HEALTH_PATH
+from supervisor.policy.routes import OTHER, POOL_HEALTH_PATH
 from supervisor.status import Condition, Status
 
 _TYPES = {
@@ -81,12 +81,17 @@ def health(path: str, status: Status, request_id: str) -> web.Response:
 
 
 def error_event(route: str, message: str) -> bytes:
-    """The last event of a stream whose replica is gone, in the dialect of the API that was called."""
+    """The last event of a stream whose replica is gone, in the dialect of the API that was called.
+
+    Empty where that is not known: an event of another dialect may pass for part of the answer.
+    """
     if route == "messages":
         return _event({"type": "error", "error": {"type": "api_error", "message": message}}, name="error")
     if route == "responses":
         document = {"type": "error", "code": "server_error", "message": message, "param": None}
         return _event(document, name="error")
+    if route == OTHER:
+        return b""
     return _event(_error_document(502, "replica_failed", message))
 
 

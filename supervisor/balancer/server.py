@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from aiohttp import web
 
 from supervisor.balancer.exchange import Counters, Exchange, Surroundings
+from supervisor.balancer.held import HeldBytes
 from supervisor.balancer.listen import BACKLOG, describe, listen, refuse_exposure
 from supervisor.balancer.pool import Pool
 from supervisor.events import Events
@@ -60,6 +61,8 @@ class Balancer:
             counters=self._counters,
             response_timeout=settings.balancer.response_timeout,
             queue_timeout=settings.queue.timeout,
+            body_limit=settings.retry.body_limit,
+            held=HeldBytes(settings.retry.held_bytes),
             stopping=self._stopping,
         )
         self._listening: tuple[str, ...] = ()
@@ -126,6 +129,7 @@ class Balancer:
             waiting=self._rotation.waiting,
             requests=self._counters.requests,
             failed=self._counters.failed,
+            held_bytes=self._surroundings.held.used,
         )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

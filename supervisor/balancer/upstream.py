@@ -14,7 +14,7 @@ from typing import cast
 
 import httptools
 
-from supervisor.errors import NotSent, ReplicaLost, ResponseCut, UpstreamError
+from supervisor.errors import NotSent, ReplicaGivenUp, ReplicaLost, ResponseCut, UpstreamError
 
 READ_AHEAD = 256 * 1024
 """Bytes of a response that may wait for a slow client before the replica is made to wait."""
@@ -170,6 +170,11 @@ class Connection(asyncio.Protocol):
             self.abort()
             return False
         return True
+
+    def give_up(self) -> None:
+        """Ends the wait for a response of which no byte has come; does nothing about one that has begun."""
+        if self._busy and not self._received:
+            self._fail(ReplicaGivenUp("the replica does not answer its probes any more"))
 
     def abort(self) -> None:
         """Closes at once, whatever is going on: the replica sees the end of the connection."""

@@ -208,6 +208,7 @@ LEVEL_OF_EVENT: Mapping[type[events.Event], str] = {
     events.RestartDelayed: "warning",
     events.ConfigurationChangeRefused: "error",
     events.RolloutFailed: "error",
+    events.RequestSuspected: "error",
 }
 """What is not here is told at "info"; exits and requests depend on how they went."""
 
@@ -236,6 +237,8 @@ def event_name(kind: type[events.Event]) -> str:
 def level_of(event: events.Event) -> str:
     if isinstance(event, events.RequestFinished):
         return "warning" if event.outcome in {"cut", "unavailable"} else "debug"
+    if isinstance(event, events.RequestRetried):
+        return "debug" if event.reason == "not sent" else "info"  # a dead replica refuses many in a moment
     if isinstance(event, events.ReplicaExited):
         return "info" if event.expected else "warning"
     return LEVEL_OF_EVENT.get(type(event), "info")

@@ -24,6 +24,7 @@ STATUSES = frozenset({0, *HTTPStatus})
 MOST_ROUTES = 64
 MOST_SLOTS = 256
 STATES = ("starting", "warming", "ready", "suspect", "draining", "stopping", "exited")
+RETRY_REASONS = ("not sent", "lost", "given up")
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 """Seconds: from the balancer's own answers to long completions."""
 
@@ -51,7 +52,20 @@ class Metrics:
             buckets=BUCKETS,
             registry=registry,
         )
-        self._retries = Counter("litesup_request_retries", "Attempts beyond a request's first.", registry=registry)
+        self._retries = Counter(
+            "litesup_request_retries",
+            "Requests that went to another replica, by why: not sent (nothing reached the first one), lost (it ended), "
+            "given up (it hangs).",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in RETRY_REASONS:
+            self._retries.labels(reason)  # so that a rate can be taken from the first one on
+        self._suspected = Counter(
+            "litesup_requests_suspected",
+            "Requests that were in flight when two replicas ended or hung, and were not tried again.",
+            registry=registry,
+        )
         self._restarts = Counter(
             "litesup_replica_restarts",
             "Replicas that ended by themselves, were killed because they hung, or did not start; each is replaced.",
@@ -75,8 +89,10 @@ class Metrics:
                 counter, seconds = self._children.get(labels) or self._adopt(labels)
                 counter.inc()
                 seconds.observe(event.seconds)
-                if event.attempts > 1:
-                    self._retries.inc(event.attempts - 1)
+            case events.RequestRetried():
+                self._retries.labels(event.reason).inc()
+            case events.RequestSuspected():
+                self._suspected.inc()
             case events.ReplicaKilled():
                 self._killed.add(event.replica)
             case events.ReplicaExited():
@@ -127,6 +143,9 @@ class _FromStatus(Collector):
             "litesup_requests_in_flight", "Requests that replicas work on.", value=balancer.in_flight
         )
         yield GaugeMetricFamily("litesup_requests_waiting", "Requests in line for a replica.", value=balancer.waiting)
+        yield GaugeMetricFamily(
+            "litesup_held_bytes", "Request bodies kept for another replica, in bytes.", value=balancer.held_bytes
+        )
         yield GaugeMetricFamily(
             "litesup_replicas_wanted", "How many replicas are wanted.", value=status.wanted_replicas
         )

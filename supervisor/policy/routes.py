@@ -57,7 +57,9 @@ class Route:
     kind: Kind
 
 
-_OTHER = Route("other", Kind.OTHER)
+OTHER = "other"  # the name of every route that is not in the table
+
+_OTHER = Route(OTHER, Kind.OTHER)
 _HEALTH = Route("health", Kind.HEALTH)
 _POOL_HEALTH = Route("health", Kind.POOL_HEALTH)
 _MODELS = Route("models", Kind.INFERENCE)
@@ -72,7 +74,7 @@ for _method in ("GET", "HEAD"):
 for _path in ("/models", "/v1/models"):
     _EXACT["GET", _path] = _MODELS
 
-ROUTE_NAMES = frozenset({*_POST, "models", "realtime", "health", "other"})
+ROUTE_NAMES = frozenset({*_POST, "models", "realtime", "health", OTHER})
 
 
 def classify(method: str, path: str, *, websocket: bool = False) -> Route:

@@ -126,6 +126,13 @@ class Queue(Section):
     timeout: Seconds = 60.0
 
 
+class Retry(Section):
+    """What is kept of requests, so that they can be sent to another replica."""
+
+    body_limit: CountOrZero = 8 * 1024 * 1024  # bytes of one request's body
+    held_bytes: CountOrZero = 256 * 1024 * 1024  # bytes of all of them together
+
+
 class Health(Section):
     """Probes of `/health/liveliness`, over a connection of their own."""
 
@@ -187,6 +194,7 @@ class Settings(Section):
     admin: Admin = Admin()
     access: Access = Access()
     queue: Queue = Queue()
+    retry: Retry = Retry()
     health: Health = Health()
     rollout: Rollout = Rollout()
     restart: Restart = Restart()

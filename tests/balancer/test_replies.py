@@ -92,3 +92,7 @@ def test_the_last_event_of_a_cut_stream_is_one_whole_event_in_the_dialect_of_the
     assert event.count("\n\n") == 1
     document = json.loads(event.partition("data: ")[2])
     assert "error" in document or document["type"] == "error"
+
+
+def test_a_cut_stream_of_an_api_that_is_not_known_gets_no_event_of_another_one():
+    assert replies.error_event("other", "the replica closed the connection") == b""

@@ -17,7 +17,6 @@ from supervisor.balancer.listen import PortTaken, listen
 from supervisor.balancer.pool import Pool
 from supervisor.balancer.upstream import Connection
 from supervisor.errors import ConfigurationRefused
-from supervisor.policy import retry
 from supervisor.rotation import Upstream
 from supervisor.status import Condition
 from tests.eventually import eventually
@@ -246,7 +245,8 @@ async def test_a_request_in_flight_at_two_deaths_is_not_tried_a_third_time(direc
 
     async with bench(*(ScriptedReplica(directory, slot, die) for slot in range(3))) as b:
         answer = await b.ask("POST", CHAT, body=b"{}")
-        assert (answer.status, answer.one("x-should-retry")) == (502, "true")
+        assert (answer.status, answer.one("x-should-retry")) == (502, "false")
+        assert "two replicas" in answer.json()["error"]["message"]
         assert sum(len(replica.requests) for replica in b.replicas) == 2
         assert (b.seen[0].outcome, b.balancer.snapshot().failed) == ("unavailable", 1)
 
@@ -848,12 +848,13 @@ async def test_a_body_too_large_to_hold_is_not_sent_twice(directory: Path):
         await call.read_body()
         call.hang_up()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retry, "HELD_BODY_LIMIT", 1000)
-        async with bench(ScriptedReplica(directory, 0, die), ScriptedReplica(directory, 1)) as b:
-            assert (await b.ask("POST", CHAT, body=b"x" * 1001)).status == 502
-            assert not b.replicas[1].requests
-            assert (await b.ask("POST", CHAT, body=b"x" * 1000)).status == 200
+    replicas = ScriptedReplica(directory, 0, die), ScriptedReplica(directory, 1)
+    async with bench(*replicas, retry={"body_limit": 1000}) as b:
+        answer = await b.ask("POST", CHAT, body=b"x" * 1001)
+        assert (answer.status, answer.one("x-should-retry")) == (502, "true")
+        assert not b.replicas[1].requests
+        b.rotation.set_suspect(2, suspect=True)  # so that the one that dies has its turn
+        assert (await b.ask("POST", CHAT, body=b"x" * 1000)).status == 200
 
 
 @on_both_loops

@@ -6,7 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from supervisor import events
-from supervisor.observe.metrics import MOST_ROUTES, Metrics, status_label
+from supervisor.observe.metrics import MOST_ROUTES, RETRY_REASONS, Metrics, status_label
+from supervisor.policy.retry import Failure
 from supervisor.status import Condition
 from tests.scripted_operations import pool_status, replica_status
 
@@ -63,10 +64,14 @@ def test_requests_are_counted_by_route_method_status_and_outcome(metrics: Metric
     assert value(metrics, "litesup_request_duration_seconds_count", route="chat_completions") == 4
 
 
-def test_attempts_beyond_the_first_are_retries(metrics: Metrics) -> None:
-    for attempts in (0, 1, 2, 3):
-        metrics.count(request(attempts=attempts))
-    assert value(metrics, "litesup_request_retries_total") == 3
+def test_retries_are_counted_by_their_reason_and_suspects_by_themselves(metrics: Metrics) -> None:
+    for failure in (Failure.LOST, Failure.LOST, Failure.NOT_SENT):
+        metrics.count(events.RequestRetried(1, 1, "chat/completions", failure.value, "id"))
+    metrics.count(events.RequestSuspected((1, 2), "POST", "/v1/chat/completions", "gpt-4", "id"))
+    counted = {reason: value(metrics, "litesup_request_retries_total", reason=reason) for reason in RETRY_REASONS}
+    assert counted == {"not sent": 1, "lost": 2, "given up": 0}
+    assert set(RETRY_REASONS) == {failure.value for failure in Failure if failure is not Failure.CUT}
+    assert value(metrics, "litesup_requests_suspected_total") == 1
 
 
 def test_label_sets_stay_bounded_whatever_clients_send(metrics: Metrics) -> None:
