@@ -42,6 +42,7 @@ from supervisor.observe.logs import Logging, set_up_logging
 from supervisor.observe.metrics import Metrics
 from supervisor.policy.balancing import least_outstanding, round_robin
 from supervisor.policy.condition import condition
+from supervisor.policy.health import HealthRules
 from supervisor.policy.queueing import QueueLimits
 from supervisor.policy.restart import RestartRules
 from supervisor.policy.rollout import Rules
@@ -381,5 +382,5 @@ def _fleet_rules(settings: Settings) -> FleetRules:
                 early=restart.early,
             ),
         ),
-        kill_after=settings.health.kill_after,
+        HealthRules(give_up_after=settings.health.give_up_after, kill_after=settings.health.kill_after),
     )

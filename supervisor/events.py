@@ -7,6 +7,7 @@ secret. Durations are in seconds.
 from __future__ import annotations
 
 import contextlib
+import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -94,10 +95,21 @@ class ReplicaDraining(ReplicaEvent):
     reason: str
 
 
+class KillCause(enum.StrEnum):
+    """Why litesup kills, in so few words that they can be a metric's label."""
+
+    HUNG = "hung"
+    DID_NOT_START = "did not start"
+    DID_NOT_END = "did not end"
+    TOLD = "told"
+    INTERNAL = "internal error"
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaKilled(ReplicaEvent):
     """litesup sent SIGKILL, and why."""
 
+    cause: KillCause
     reason: str
 
 

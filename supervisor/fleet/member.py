@@ -26,8 +26,7 @@ class Member:
     pid: int | None = None
     ready_since: float | None = None
     doubted: bool = False
-    misses: int = 0
-    last_answer_at: float = float("-inf")
+    vitals: Vitals = dataclasses.field(default_factory=Vitals)
     leaving: str = ""  # why it is to go, once it is
     killed: str = ""  # why it was killed, once it is
 
@@ -71,9 +70,6 @@ class Member:
             credential=self.generation.master_key,
             key_header=self.generation.key_header,
         )
-
-    def vitals(self, last_byte_at: float) -> Vitals:
-        return Vitals(self.misses, self.last_answer_at, last_byte_at)
 
     @property
     def serving(self) -> bool:

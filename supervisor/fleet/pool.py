@@ -35,9 +35,10 @@ from supervisor.fleet.messages import (
 )
 from supervisor.fleet.replacements import Replacements, Wish
 from supervisor.fleet.replica import Replica
+from supervisor.fleet.suspicion import Suspicion
 from supervisor.litellm_config.generation import Generation
 from supervisor.policy import rollout
-from supervisor.policy.health import Verdict, judge
+from supervisor.policy.health import HealthRules
 from supervisor.policy.lifecycle import LIVE, Happening, IllegalTransition, State
 from supervisor.policy.restart import SlotRecord, after_exit, due_at, forgiven
 from supervisor.policy.rollout import FailTrial, Kill, Leave, PassTrial, Plan, Rules, Spawn, World
@@ -53,7 +54,7 @@ STEPS_AT_ONCE = 8
 @dataclass(frozen=True, slots=True)
 class FleetRules:
     planning: Rules
-    kill_after: float
+    health: HealthRules
 
 
 class Pool:
@@ -73,6 +74,7 @@ class Pool:
         self._count = count
         self._rotation = rotation
         self._events = events
+        self._suspicion = Suspicion(rotation, events, rules.health)
         self._make_replica = make_replica
         self._rules = rules
         self._clock = clock
@@ -94,7 +96,7 @@ class Pool:
     def kill(self, reason: str) -> None:
         """Ends every replica now."""
         for member in self._members.values():
-            self._kill(member, reason)
+            self._kill(member, ev.KillCause.TOLD, reason)
 
     # What others may see.
 
@@ -202,7 +204,7 @@ class Pool:
                     try:
                         self._note_about(about, message, now)
                     except IllegalTransition as error:  # a bug of ours about one replica must not take the others down
-                        self._kill(about, f"internal error: {error}")
+                        self._kill(about, ev.KillCause.INTERNAL, f"internal error: {error}")
 
     def _note_about(self, member: Member, message: Message, now: float) -> None:
         match message:
@@ -210,7 +212,6 @@ class Pool:
                 member.pid = pid
                 self._events.publish(ev.ReplicaSpawned(**member.named(), pid=pid, reason=member.reason))
             case Answered():
-                member.last_answer_at = now
                 member.happens(Happening.ANSWERED)
             case Warmed(incomplete=incomplete):
                 if incomplete is not None:
@@ -224,7 +225,7 @@ class Pool:
                     self._rotation.remove(member.replica)
                     member.shell.stop()
             case Overstayed():
-                self._kill(member, "did not end in time after SIGTERM")
+                self._kill(member, ev.KillCause.DID_NOT_END, "did not end in time after SIGTERM")
             case Exited():
                 self._note_exit(member, message, now)
             case _:
@@ -232,7 +233,7 @@ class Pool:
 
     def _became_ready(self, member: Member, now: float) -> None:
         member.ready_since = now
-        member.last_answer_at = now
+        member.vitals = member.vitals.answered(now)
         self._rotation.add(member.upstream())
         self.course.served(member.generation.digest)
         assert member.pid is not None
@@ -240,21 +241,11 @@ class Pool:
 
     def _note_probe(self, member: Member, missed: str | None, now: float) -> None:
         if missed is None:
-            member.misses, member.last_answer_at = 0, now
-            if member.happens(Happening.PROBE_ANSWERED):
-                self._rotation.set_suspect(member.replica, False)
-                self._events.publish(ev.ReplicaRecovered(**member.named()))
+            self._suspicion.answered(member, now)
             return
-        member.misses += 1
-        member.doubted = True
-        if member.happens(Happening.PROBE_MISSED):
-            self._rotation.set_suspect(member.replica, True)
-            self._events.publish(ev.ReplicaSuspect(**member.named(), reason=missed))
-        upstream = self._rotation.get(member.replica)
-        vitals = member.vitals(upstream.last_byte_at if upstream else float("-inf"))
-        at_work = member.state in LIVE or member.state is State.DRAINING
-        if at_work and judge(vitals, now=now, kill_after=self._rules.kill_after) is Verdict.HUNG:
-            self._kill(member, f"hung: no answer and no byte for {self._rules.kill_after:g} s")
+        why = self._suspicion.missed(member, missed, now, members=self.members, wanted=self._count)
+        if why is not None:
+            self._kill(member, ev.KillCause.HUNG, why)
 
     def _note_exit(self, member: Member, message: Exited, now: float) -> None:
         del self._members[member.replica]
@@ -325,7 +316,7 @@ class Pool:
             case Kill(replica=replica, reason=reason):
                 member = self._members[replica]
                 member.happens(Happening.LEAVE)
-                self._kill(member, reason)
+                self._kill(member, ev.KillCause.DID_NOT_START, reason)
             case PassTrial():
                 self.course.passed()
             case FailTrial(reason=reason):
@@ -371,10 +362,10 @@ class Pool:
         self._rotation.remove(member.replica)
         member.shell.stop()
 
-    def _kill(self, member: Member, reason: str) -> None:
+    def _kill(self, member: Member, cause: ev.KillCause, reason: str) -> None:
         if not member.killed:
             member.killed = reason
-            self._events.publish(ev.ReplicaKilled(**member.named(), reason=reason))
+            self._events.publish(ev.ReplicaKilled(**member.named(), cause=cause, reason=reason))
         member.shell.kill()
 
     def _finish(self, plan: Plan, now: float) -> None:

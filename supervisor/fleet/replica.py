@@ -132,8 +132,12 @@ class Replica:
         await first_answer(self._probe, self.spec.socket_path)
         self._post(Answered(number))
         self._post(Warmed(number, await self._warm_up(number)))
+        # From one question to the next, so that an answer that does not come does not put off the next question.
+        clock = asyncio.get_running_loop().time
+        due = clock()
         while True:
-            await asyncio.sleep(self._times.probe_interval)
+            due = max(due + self._times.probe_interval, clock())
+            await asyncio.sleep(due - clock())
             self._post(Probed(number, await self._probe.ask()))
 
     async def _pass_on_lines(self, process: Process) -> None:

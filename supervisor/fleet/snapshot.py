@@ -74,6 +74,8 @@ def _note(pool: Pool, member: Member) -> str:
         return f"killed: {member.killed}"
     if member.leaving:
         return f"{member.state.value}: {member.leaving}"
+    if member.state is State.SUSPECT:
+        return f"suspect: {member.vitals.misses} probes in a row without an answer"
     if member.state is not State.READY and is_crash_looping(pool.record(member.slot)):
         return f"crash-looping: try {pool.record(member.slot).failures + 1}"
     return ""

@@ -72,6 +72,18 @@ class Metrics:
             ["slot", "reason"],
             registry=registry,
         )
+        self._kills = Counter(
+            "litesup_replica_kills",
+            "Replicas that litesup killed, by why; the log has the whole reason.",
+            ["slot", "reason"],
+            registry=registry,
+        )
+        self._suspects = Counter(
+            "litesup_replica_suspects",
+            "How often a replica did not answer a probe after it had answered one.",
+            ["slot"],
+            registry=registry,
+        )
         self._reloads = Counter(
             "litesup_reloads",
             "Changes of the configuration, by how they ended: completed, failed, refused.",
@@ -94,7 +106,10 @@ class Metrics:
             case events.RequestSuspected():
                 self._suspected.inc()
             case events.ReplicaKilled():
+                self._kills.labels(slot_label(event.slot), event.cause.value).inc()
                 self._killed.add(event.replica)
+            case events.ReplicaSuspect():
+                self._suspects.labels(slot_label(event.slot)).inc()
             case events.ReplicaExited():
                 killed = event.replica in self._killed
                 self._killed.discard(event.replica)

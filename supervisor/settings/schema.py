@@ -136,8 +136,9 @@ class Retry(Section):
 class Health(Section):
     """Probes of `/health/liveliness`, over a connection of their own."""
 
-    interval: Seconds = 2.0
+    interval: Seconds = 2.0  # from one probe's question to the next one's
     timeout: Seconds = 2.0
+    give_up_after: Count = 3  # missed probes in a row, without a relayed byte between them
     kill_after: Seconds = 15.0  # without an answer and without a relayed byte
 
 

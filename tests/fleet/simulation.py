@@ -35,6 +35,7 @@ from supervisor.fleet.messages import (
 from supervisor.fleet.pool import FleetRules, Pool
 from supervisor.litellm_config.generation import Generation
 from supervisor.policy.balancing import round_robin
+from supervisor.policy.health import HealthRules
 from supervisor.policy.lifecycle import LIVE, State
 from supervisor.policy.queueing import QueueLimits
 from supervisor.policy.restart import RestartRules
@@ -42,6 +43,7 @@ from supervisor.policy.rollout import Rules, plan
 from supervisor.rotation import Rotation
 
 RULES = Rules(settle=2.0, start_timeout=30.0, restart=RestartRules())
+HEALTH = HealthRules(give_up_after=3, kill_after=15.0)
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class Simulation:
             rotation=self.rotation,
             events=self.events,
             make_replica=self._make,  # type: ignore[arg-type]
-            rules=FleetRules(RULES, kill_after=15.0),
+            rules=FleetRules(RULES, HEALTH),
             clock=lambda: self.now,
             jitter=self.random.random,
         )

@@ -23,6 +23,7 @@ from supervisor.fleet.probe import LivenessProbe
 from supervisor.fleet.replica import Replica, ReplicaTimes
 from supervisor.litellm_config.generation import Generation
 from supervisor.policy.balancing import round_robin
+from supervisor.policy.health import HealthRules
 from supervisor.policy.queueing import QueueLimits
 from supervisor.policy.restart import RestartRules
 from supervisor.policy.rollout import Rules
@@ -49,7 +50,7 @@ class Fleet:
         self.rotation = Rotation(round_robin, QueueLimits(100, 5.0))
         self.launcher = PlainLauncher(fake_litellm.PROGRAM)
         self.times = ReplicaTimes(probe_interval=0.05, drain_timeout=10.0, stop_timeout=stop_timeout)
-        rules = FleetRules(Rules(settle=settle, start_timeout=30.0, restart=RESTART), kill_after=0.5)
+        rules = FleetRules(Rules(settle=settle, start_timeout=30.0, restart=RESTART), HealthRules(3, kill_after=0.5))
         self.pool = Pool(
             count, rotation=self.rotation, events=self.events, make_replica=self._make_replica, rules=rules
         )

@@ -93,13 +93,20 @@ def test_a_status_that_nobody_knows_is_counted_in_its_class(status: int, label: 
 def test_restarts_are_what_ended_unasked_with_the_reason(metrics: Metrics) -> None:
     metrics.count(events.ReplicaExited(1, 2, "gen", 5, "SIGKILL", expected=False))
     metrics.count(events.ReplicaExited(3, 2, "gen", 6, "exit 0", expected=True))
-    metrics.count(events.ReplicaKilled(4, 2, "gen", reason="hung: no answer"))
+    metrics.count(events.ReplicaKilled(4, 2, "gen", events.KillCause.HUNG, "hung: no answer for 15 s"))
     metrics.count(events.ReplicaExited(4, 2, "gen", 7, "SIGKILL", expected=False))
     metrics.count(events.ReplicaLaunchFailed(5, 2, "gen", reason="no memory"))
     assert value(metrics, "litesup_replica_restarts_total", slot="2", reason="SIGKILL") == 1
     assert value(metrics, "litesup_replica_restarts_total", slot="2", reason="killed") == 1
     assert value(metrics, "litesup_replica_restarts_total", slot="2", reason="launch failed") == 1
     assert len([1 for name, _ in values(metrics) if name == "litesup_replica_restarts_total"]) == 3
+    assert value(metrics, "litesup_replica_kills_total", slot="2", reason="hung") == 1
+
+
+def test_every_time_that_a_replica_becomes_suspect_is_counted(metrics: Metrics) -> None:
+    metrics.count(events.ReplicaSuspect(1, 2, "gen", reason="no answer within 2 s"))
+    metrics.count(events.ReplicaSuspect(1, 2, "gen", reason="no answer within 2 s"))
+    assert value(metrics, "litesup_replica_suspects_total", slot="2") == 2
 
 
 def test_reloads_are_counted_by_how_they_ended(metrics: Metrics) -> None:
