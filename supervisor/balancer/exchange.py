@@ -11,10 +11,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import hdrs, web
 
 from supervisor.balancer import replies, websocket
 from supervisor.balancer.dispatch import Dispatch
+from supervisor.balancer.grammar import Head
 from supervisor.balancer.headers import Credential, Framing, request_head, request_id_of, response_head
 from supervisor.balancer.held import HeldBytes
 from supervisor.balancer.pool import Pool
@@ -53,6 +54,7 @@ class Surroundings:
     counters: Counters
     response_timeout: float
     queue_timeout: float
+    body_timeout: float
     body_limit: int
     held: HeldBytes
     stopping: asyncio.Event
@@ -79,14 +81,15 @@ _CLOSING = Answered(keep_alive=False)
 class Exchange:
     """One request. `run` once."""
 
-    def __init__(self, request: web.BaseRequest, surroundings: Surroundings) -> None:
+    def __init__(self, request: web.BaseRequest, head: Head, surroundings: Surroundings) -> None:
         self._request = request
+        self._head = head
         self._around = surroundings
         self._path, _, self._query = request.raw_path.partition("?")
-        self._websocket = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
+        self._websocket = head.websocket
         self._route: Route = classify(request.method, self._path, websocket=self._websocket)
         self._request_id = request_id_of(request.headers.get("X-Request-ID"))
-        self._http_1_0 = request.version < HttpVersion11
+        self._http_1_0 = head.line.http_1_0
         self._client = ClientStream(request, patience=surroundings.response_timeout)
         self._status = 0
         self._outcome = "client_gone"
@@ -129,9 +132,6 @@ class Exchange:
             )
 
     async def _answer(self) -> web.StreamResponse:
-        refusal = self._malformed()
-        if refusal is not None:
-            return self._refuse(refusal)
         asked = Asked(
             peer=self._request.remote or "",
             method=self._request.method,
@@ -155,18 +155,6 @@ class Exchange:
             )
         except BadBody as bad:
             return self._refuse(bad.refusal)
-
-    def _malformed(self) -> access.Refusal | None:
-        request = self._request
-        if request.method == hdrs.METH_CONNECT:
-            return replies.BAD_METHOD
-        if not self._path.startswith("/"):
-            return replies.BAD_TARGET
-        if [coding.lower() for coding in request.headers.getall(hdrs.TRANSFER_ENCODING, ["chunked"])] != ["chunked"]:
-            return replies.BAD_CODING
-        if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
-            return replies.BAD_EXPECTATION
-        return None
 
     async def _through_replicas(self, client: str, *, keyless: bool) -> web.StreamResponse:
         """Gives the request to one replica after the other, until one answers or policy says that it is enough."""
@@ -217,7 +205,7 @@ class Exchange:
             self._status = response.status
             switched = response.status == 101
             framing = client_framing(response, http_1_0=self._http_1_0)
-            keep_alive = request.keep_alive and framing is not Framing.CLOSE and not self._around.stopping.is_set()
+            keep_alive = self._head.keep_alive and framing is not Framing.CLOSE and not self._around.stopping.is_set()
             head = response_head(
                 response.status,
                 response.reason,
@@ -259,14 +247,13 @@ class Exchange:
         An idle connection that has ended says nothing about the replica, so it does not count against it.
         """
         request = self._request
-        chunked = hdrs.TRANSFER_ENCODING in request.headers
         head = request_head(
             request.method,
             request.raw_path,
             request.raw_headers,
             client=client,
             request_id=self._request_id,
-            chunked=chunked,
+            chunked=self._head.chunked,
             credential=_credential(upstream) if keyless else None,
             upgrade=b"websocket" if self._websocket else None,
         )
@@ -286,13 +273,13 @@ class Exchange:
 
     async def _read_body(self) -> RequestBody:
         request = self._request
-        if hdrs.EXPECT in request.headers and not self._http_1_0:
+        if self._head.expects_continue and not request.content.at_eof():
             await self._client.interim(b"HTTP/1.1 100 Continue\r\n\r\n")
-        length = request.headers.get(hdrs.CONTENT_LENGTH)
         body = RequestBody(
             request.content,
-            length=int(length) if length is not None else None,
-            chunked=hdrs.TRANSFER_ENCODING in request.headers,
+            length=None if self._head.chunked else self._head.length,
+            chunked=self._head.chunked,
+            patience=self._around.body_timeout,
             hold=self._around.body_limit if self._route.kind is Kind.INFERENCE else 0,
             together=self._around.held,
         )

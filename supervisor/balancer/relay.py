@@ -12,7 +12,7 @@ import struct
 
 from aiohttp import StreamReader, web
 
-from supervisor.balancer import replies
+from supervisor.balancer import refusals, replies
 from supervisor.balancer.headers import Framing
 from supervisor.balancer.held import HeldBytes
 from supervisor.balancer.upstream import Connection, ResponseHead
@@ -28,8 +28,8 @@ _BOUNDARIES = (b"\n\n", b"\n\r\n", b"\r\r", b"\r\r\n")
 _LONGEST_BOUNDARY = 3
 
 
-PATIENCE = 60.0
-"""Seconds that a client may take to send the next piece of its body."""
+LEAST_PROGRESS = 1024
+"""Bytes of a body that have to come in each span of the patience with it: a byte now and then is not progress."""
 
 
 class BadBody(Exception):
@@ -44,16 +44,28 @@ class RequestBody:
     """A request's body on its way to a replica, and again to another one while all of it is held."""
 
     def __init__(
-        self, content: StreamReader, *, length: int | None, chunked: bool, hold: int, together: HeldBytes
+        self,
+        content: StreamReader,
+        *,
+        length: int | None,
+        chunked: bool,
+        hold: int,
+        together: HeldBytes,
+        patience: float,
     ) -> None:
         """`length` is what the headers announce.
 
         `hold` is how many bytes are kept for sending them again, as far as there is room `together` with other bodies.
+        `patience` is how many seconds of waiting for the client must bring LEAST_PROGRESS; the time in which the
+        replica takes nothing does not count.
         """
         self._content = content
         self._length = length
         self._chunked = chunked
         self._hold = hold
+        self._patience = patience
+        self._waited = 0.0
+        self._came = 0
         self._together = together
         self._counted = 0  # of what is kept, in `together`
         self._kept: list[bytes] = []
@@ -104,19 +116,31 @@ class RequestBody:
             connection.abort()
 
     async def _read(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
-            async with asyncio.timeout(PATIENCE):
-                return await self._content.readany()
+            async with asyncio.timeout(max(0.0, self._patience - self._waited)):
+                piece = await self._content.readany()
         except TimeoutError:
-            raise BadBody(replies.SLOW_BODY) from None
+            raise BadBody(refusals.SLOW_BODY) from None
+        except BadBody:
+            raise
         except Exception as error:
-            raise BadBody(replies.BAD_BODY) from error
+            raise BadBody(refusals.BAD_BODY) from error
+        self._came += len(piece)
+        if self._came >= LEAST_PROGRESS:
+            self._waited, self._came = 0.0, 0
+        else:
+            self._waited += loop.time() - began
+        return piece
 
     def _read_nowait(self) -> bytes:
         try:
             return self._content.read_nowait()
+        except BadBody:
+            raise
         except Exception as error:
-            raise BadBody(replies.BAD_BODY) from error
+            raise BadBody(refusals.BAD_BODY) from error
 
     def _take(self, piece: bytes) -> None:
         if piece:

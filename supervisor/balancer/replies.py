@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
+from supervisor.balancer.refusals import METHODS
 from supervisor.policy.access import Refusal
 from supervisor.policy.routes import OTHER, POOL_HEALTH_PATH
 from supervisor.status import Condition, Status
@@ -23,35 +24,35 @@ _TYPES = {
     405: "invalid_request_error",
     408: "timeout_error",
     413: "invalid_request_error",
+    414: "invalid_request_error",
     417: "invalid_request_error",
+    431: "invalid_request_error",
     501: "invalid_request_error",
     503: "service_unavailable_error",
     504: "timeout_error",
+    505: "invalid_request_error",
 }
 # A server is not obliged to name its make and version; these hide the library's.
 _SERVER = {"Server": "litesup"}
 
-BAD_TARGET = Refusal(400, "invalid_target", "the request's target must be a path")
-BAD_METHOD = Refusal(405, "method_not_allowed", "CONNECT is not served here")
-BAD_CODING = Refusal(501, "unknown_transfer_coding", "the only transfer coding that is understood is chunked")
-BAD_EXPECTATION = Refusal(417, "unknown_expectation", "the only expectation that can be met is 100-continue")
-SLOW_BODY = Refusal(408, "body_timeout", "the rest of the request's body did not come")
-BAD_BODY = Refusal(400, "invalid_body", "the request's body is not what its headers announced")
-
 
 def refused(refusal: Refusal, request_id: str) -> web.Response:
-    headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else {}
+    """With the headers that its status has to come with: RFC 9110, section 15."""
+    match refusal.status:
+        case 401:
+            headers = {"WWW-Authenticate": "Bearer"}
+        case 405:
+            headers = {"Allow": ", ".join(METHODS)}
+        case 503:
+            headers = _retry_after(1.0)
+        case _:
+            headers = {}
     return _error(refusal.status, refusal.code, refusal.message, request_id, headers)
 
 
 def unavailable(message: str, request_id: str, *, retry_after: float) -> web.Response:
     """503: nobody can take the request now. `retry_after` is in seconds."""
-    headers = {
-        "Retry-After": str(max(1, math.ceil(retry_after))),
-        "Retry-After-Ms": str(max(1, round(retry_after * 1000))),
-        "X-Should-Retry": "true",
-    }
-    return _error(503, "no_replica_ready", message, request_id, headers)
+    return _error(503, "no_replica_ready", message, request_id, _retry_after(retry_after))
 
 
 def failed(message: str, request_id: str, *, repeatable: bool) -> web.Response:
@@ -93,6 +94,14 @@ def error_event(route: str, message: str) -> bytes:
     if route == OTHER:
         return b""
     return _event(_error_document(502, "replica_failed", message))
+
+
+def _retry_after(seconds: float) -> dict[str, str]:
+    return {
+        "Retry-After": str(max(1, math.ceil(seconds))),
+        "Retry-After-Ms": str(max(1, round(seconds * 1000))),
+        "X-Should-Retry": "true",
+    }
 
 
 def _pool_document(status: Status, *, ready: bool) -> dict[str, Any]:

@@ -10,22 +10,28 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 from aiohttp import web
 
+from supervisor.balancer import refusals, replies
+from supervisor.balancer.crowd import Crowd, affordable
+from supervisor.balancer.departures import Departures
 from supervisor.balancer.exchange import Counters, Exchange, Surroundings
+from supervisor.balancer.front import ClientConnection, House
+from supervisor.balancer.grammar import Limits
+from supervisor.balancer.headers import request_id_of
 from supervisor.balancer.held import HeldBytes
 from supervisor.balancer.listen import BACKLOG, describe, listen, refuse_exposure
 from supervisor.balancer.pool import Pool
-from supervisor.events import Events
-from supervisor.policy.access import AccessRules
+from supervisor.balancer.relay import BadBody
+from supervisor.events import Events, RequestFinished
+from supervisor.policy.access import AccessRules, Refusal
+from supervisor.policy.routes import Kind, classify
 from supervisor.rotation import Rotation
 from supervisor.settings.schema import Settings
 from supervisor.status import BalancerStatus, Status
-
-HEADER_LIMIT = 32 * 1024
-"""Bytes of one header field, or of the request line."""
 
 _LAST_WORDS = 1.0  # seconds that exchanges get to end when the drain is over
 _AT_ONCE = 0.01  # to aiohttp, 0 seconds mean for ever
@@ -41,9 +47,17 @@ class Balancer:
         """`health` is asked for each health request, and must answer at once."""
         self._rotation = rotation
         self._settings = settings
+        self._events = events
         self._counters = Counters()
         self._pool = Pool(
             connect_timeout=settings.balancer.connect_timeout, idle_timeout=settings.balancer.idle_upstream_timeout
+        )
+        limits = settings.limits
+        self._house = House(
+            limits=Limits(head=limits.head_bytes, target=limits.target_bytes, body=limits.body_bytes or None),
+            head_timeout=limits.head_timeout,
+            crowd=Crowd(affordable(limits.connections), limits.connections_per_address),
+            refused=self._count_refusal,
         )
         rules = AccessRules.of(
             allow=settings.access.allow,
@@ -61,6 +75,7 @@ class Balancer:
             counters=self._counters,
             response_timeout=settings.balancer.response_timeout,
             queue_timeout=settings.queue.timeout,
+            body_timeout=settings.limits.body_timeout,
             body_limit=settings.retry.body_limit,
             held=HeldBytes(settings.retry.held_bytes),
             stopping=self._stopping,
@@ -68,9 +83,10 @@ class Balancer:
         self._listening: tuple[str, ...] = ()
         self._servers: list[asyncio.Server] = []
         self._front: web.Server | None = None
-        self._busy: set[web.RequestHandler] = set()
+        self._busy: set[ClientConnection] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._departures = Departures(self._transports_at_work)
         rotation.on_removed(self._pool.drop)
 
     async def start(self, sockets: Sequence[socket.socket] = ()) -> tuple[str, ...]:
@@ -81,23 +97,15 @@ class Balancer:
         balancer, access = self._settings.balancer, self._settings.access
         opened = list(sockets) or await listen(balancer.host, balancer.port)
         loop = asyncio.get_running_loop()
-        self._front = web.Server(
-            self._handle,
-            handler_cancellation=True,
-            access_log=None,
-            logger=_SILENT,
-            auto_decompress=False,
-            keepalive_timeout=balancer.keepalive_timeout,
-            max_line_size=HEADER_LIMIT,
-            max_field_size=HEADER_LIMIT,
-        )
+        self._front = web.Server(self._handle, handler_cancellation=True)
         try:
             refuse_exposure(opened, guarded=bool(access.allow) or access.trusted is not None)
-            self._servers = [await loop.create_server(self._front, sock=sock, backlog=BACKLOG) for sock in opened]
+            self._servers = [await loop.create_server(self._connection, sock=sock, backlog=BACKLOG) for sock in opened]
         except BaseException:
             for sock in opened:
                 sock.close()
             raise
+        self._departures.start()
         self._listening = tuple(describe(sock) for sock in opened)
         return self._listening
 
@@ -118,6 +126,7 @@ class Balancer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
                 await self._quiet.wait()
+        self._departures.stop()
         self._pool.close()
         self._listening = ()
 
@@ -132,13 +141,73 @@ class Balancer:
             held_bytes=self._surroundings.held.used,
         )
 
+    def _connection(self) -> ClientConnection:
+        """What aiohttp's parser limits is limited by the guard before; its own bounds only have to be wider."""
+        assert self._front is not None
+        most = self._house.limits.head
+        return ClientConnection(
+            self._front,
+            self._house,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            logger=_SILENT,
+            auto_decompress=False,
+            keepalive_timeout=self._settings.balancer.keepalive_timeout,
+            max_line_size=most,
+            max_field_size=most,
+            max_headers=most,
+        )
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        connection = request.protocol
+        connection = cast("ClientConnection", request.protocol)
         self._busy.add(connection)
         self._quiet.clear()
+        self._house.crowd.begin(connection)
+        connection.serving = True
         try:
-            return await Exchange(request, self._surroundings).run()
+            return await self._answer(request, connection)
         finally:
+            connection.serving = False
+            self._house.crowd.end(connection)
             self._busy.discard(connection)
             if not self._busy:
                 self._quiet.set()
+
+    async def _answer(self, request: web.BaseRequest, connection: ClientConnection) -> web.StreamResponse:
+        message = connection.next_message()
+        if message.head is None or message.refusal is not None:
+            method = message.line.method.decode("ascii") if message.line is not None else "UNKNOWN"
+            return self._refuse(message.refusal or refusals.BAD_LINE, method)
+        if connection.standing and classify(request.method, request.path).kind not in {Kind.HEALTH, Kind.POOL_HEALTH}:
+            return self._refuse(refusals.CROWDED, request.method)
+        message.when_refused(lambda refusal: request.content.set_exception(BadBody(refusal)))
+        response = await Exchange(request, message.head, self._surroundings).run()
+        if connection.standing:
+            response.force_close()
+        return response
+
+    def _refuse(self, refusal: Refusal, method: str) -> web.StreamResponse:
+        """Answers what cannot be read, or is not to be, and closes: where the next request begins is not known."""
+        request_id = request_id_of(None)
+        self._count_refusal(refusal, request_id, method)
+        response = replies.refused(refusal, request_id)
+        response.force_close()
+        return response
+
+    def _count_refusal(self, refusal: Refusal, request_id: str, method: str = "UNKNOWN") -> None:
+        self._counters.requests += 1
+        self._events.publish(
+            RequestFinished(
+                method=method,
+                route="other",
+                status=refusal.status,
+                outcome="refused",
+                slot=None,
+                attempts=0,
+                seconds=0.0,
+                request_id=request_id,
+            )
+        )
+
+    def _transports_at_work(self) -> Iterator[asyncio.Transport]:
+        return (connection.transport for connection in self._busy if connection.transport is not None)

@@ -104,6 +104,18 @@ class Admin(Section):
     port: Port = 8001
 
 
+class Limits(Section):
+    """What clients may ask of the port, so that none keeps it from the others."""
+
+    head_bytes: Annotated[Count, Field(ge=1024)] = 64 * 1024  # of a request line and its headers
+    target_bytes: Annotated[Count, Field(ge=256)] = 16 * 1024
+    body_bytes: CountOrZero = 0  # 0: bodies of any size
+    head_timeout: Seconds = 10.0  # from a head's first byte to its last
+    body_timeout: Seconds = 30.0  # in each such span a body must make progress
+    connections: Count = 10_000
+    connections_per_address: CountOrZero = 0  # 0: as many as there are
+
+
 class Access(Section):
     """Who may connect, who may come without a credential, and whose `X-Forwarded-For` counts."""
 
@@ -193,6 +205,7 @@ class Settings(Section):
     replicas: Replicas = Replicas()
     balancer: Balancer = Balancer()
     admin: Admin = Admin()
+    limits: Limits = Limits()
     access: Access = Access()
     queue: Queue = Queue()
     retry: Retry = Retry()

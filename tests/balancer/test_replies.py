@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from supervisor.balancer import replies
+from supervisor.balancer import refusals, replies
 from supervisor.policy.access import Refusal
 from supervisor.status import (
     BalancerStatus,
@@ -48,7 +48,7 @@ def status(condition: Condition, *states: str) -> Status:
         replies.broken("id"),
         *(
             replies.refused(refusal, "id")
-            for refusal in (replies.BAD_TARGET, replies.BAD_METHOD, replies.BAD_CODING, replies.BAD_BODY)
+            for refusal in (refusals.BAD_TARGET, refusals.BAD_METHOD, refusals.CROWDED, refusals.BAD_BODY)
         ),
     ],
 )

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from supervisor.balancer import relay
 from supervisor.balancer.listen import PortTaken, listen
 from supervisor.balancer.pool import Pool
 from supervisor.balancer.upstream import Connection
@@ -589,8 +588,8 @@ async def test_only_trusted_addresses_may_come_without_a_key(directory: Path):
 @on_both_loops
 async def test_targets_that_are_not_paths_are_refused(directory: Path):
     async with bench(ScriptedReplica(directory)) as b:
-        assert (await b.ask("GET", "http://127.0.0.1/v1/models")).status == 400
-        assert (await b.ask("OPTIONS", "*")).status == 400
+        assert (await b.ask("GET", "http://10.0.0.1/v1/models")).status == 400
+        assert (await b.ask("GET", "v1/models")).status == 400
         assert (await b.ask("CONNECT", "10.0.0.1:443")).status == 405
         assert not b.replicas[0].requests
 
@@ -793,14 +792,12 @@ async def test_a_body_that_is_not_what_was_announced_is_a_400_and_reaches_no_rep
 
 @on_both_loops
 async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(directory: Path):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(relay, "PATIENCE", 0.2)
-        async with bench(ScriptedReplica(directory)) as b:
-            for length in (100, 10_000_000):
-                client = await b.connect()
-                await client.send("POST", CHAT, {"Content-Length": str(length)}, b"x")
-                assert (await client.head()).status == 408
-            await eventually(lambda: b.rotation.in_flight == 0 and b.replicas[0].open == 0, within=2)
+    async with bench(ScriptedReplica(directory), limits={"body_timeout": 0.2}) as b:
+        for length in (100, 10_000_000):
+            client = await b.connect()
+            await client.send("POST", CHAT, {"Content-Length": str(length)}, b"x")
+            assert (await client.head()).status == 408
+        await eventually(lambda: b.rotation.in_flight == 0 and b.replicas[0].open == 0, within=2)
 
 
 @on_both_loops

@@ -1,0 +1,149 @@
+"""One client's connection: aiohttp's handler of requests, behind the guard.
+
+Owns what aiohttp's own handler leaves out: which bytes reach its parser (`guard`), how long a head may take, who makes
+room when all places are taken (`crowd`), and a close that does not take the last answer with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from aiohttp import web
+
+from supervisor.balancer import refusals, replies
+from supervisor.balancer.crowd import Crowd, Place
+from supervisor.balancer.grammar import Limits
+from supervisor.balancer.guard import Guard, Message
+from supervisor.balancer.headers import request_id_of
+from supervisor.policy.access import Refusal
+
+LINGERING = 5.0
+"""Seconds for which what a client still sends is read and thrown away after its answer: closing at once would make the
+kernel send a reset, which can overtake the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all connections share. `refused` is told of a request that aiohttp refused by itself."""
+
+    limits: Limits
+    head_timeout: float
+    crowd: Crowd[ClientConnection]
+    refused: Callable[[Refusal, str], None]
+
+
+class ClientConnection(web.RequestHandler):
+    """`next_message` tells a handler what the guard found out; `serving` is set while one is at work."""
+
+    __slots__ = ("_guard", "_head_timer", "_house", "serving", "standing")
+
+    def __init__(self, server: web.Server, house: House, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(server, loop=loop, lingering_time=LINGERING, **options)
+        self._house = house
+        self._guard = Guard(house.limits)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self.serving = False
+        self.standing = False
+
+    def next_message(self) -> Message:
+        """What the guard knows of the request that aiohttp hands out next: both keep the order of the connection."""
+        return self._guard.messages.popleft()
+
+    # asyncio.Protocol.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        place, leaving = self._house.crowd.arrive(self, peer[0] if isinstance(peer, tuple) else "")
+        if leaving is not None:
+            leaving.force_close()
+        if place is Place.NONE:
+            cast("asyncio.Transport", transport).abort()
+        elif place is Place.STANDING:
+            self.standing = True
+            self._head_timer = self._loop.call_later(self._house.head_timeout, self._head_is_late)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._house.crowd.leave(self)
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not data:  # aiohttp asks its parser to go on with what it has
+            super().data_received(data)
+            return
+        guard = self._guard
+        passed = guard.feed(data)
+        if passed:
+            super().data_received(passed)
+        if guard.within_head:
+            if self._head_timer is None:
+                self._head_timer = self._loop.call_later(self._house.head_timeout, self._head_is_late)
+        elif self._head_timer is not None:
+            self._stop_timer()
+
+    def eof_received(self) -> None:
+        """A client that has closed its side is gone: nobody can tell whether it still reads."""
+        if self.serving and self.transport is not None:
+            self.transport.abort()
+
+    # web.RequestHandler.
+
+    def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
+        super().set_parser(parser, data_received_cb)
+        rest = self._guard.switched()
+        if rest:
+            super().data_received(rest)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        response, reset = await super().finish_response(request, resp, start_time)
+        if not reset and response.keep_alive:
+            # Only the last request can be one for a WebSocket, and this one was not granted.
+            if not self._guard.messages and (rest := self._guard.declined()):
+                super().data_received(rest)
+        elif not request.content.is_eof():
+            self._half_close()
+        return response, reset
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """In the shape of all other errors; neither the bytes nor the reason are repeated, as they may hold keys."""
+        request_id = request_id_of(None)
+        if status >= 500:
+            response = replies.broken(request_id)
+        else:
+            response = replies.refused(refusals.BAD_FIELD, request_id)
+            self._house.refused(refusals.BAD_FIELD, request_id)
+        response.force_close()
+        return response
+
+    # Inside.
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self._guard.within_head:
+            super().data_received(self._guard.refuse(refusals.SLOW_HEAD))
+        elif self.standing and not self.serving:
+            self.force_close()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _half_close(self) -> None:
+        transport = self.transport
+        if transport is not None and not transport.is_closing():
+            with contextlib.suppress(OSError, RuntimeError, NotImplementedError):
+                transport.write_eof()
