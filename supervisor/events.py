@@ -41,6 +41,14 @@ class ForkServerLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryTight(Event):
+    """A second fork server is loaded beside the one that runs, and there is less memory than that one takes."""
+
+    available_bytes: int
+    needed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class LauncherFellBack(Event):
     """The fork server cannot be used, so replicas are started plainly from now on."""
 

@@ -28,6 +28,8 @@ Steered by environment variables, for the whole process:
     FAKE_LOAD_THREAD=name    `load()` leaves a thread of that name running
     FAKE_LOAD_OPENS=PATH     `load()` opens that file and keeps it open
     FAKE_LOAD_SETS=NAME      `load()` sets this environment variable to "by load"
+    FAKE_LOAD_WAITS=PATH     `load()` waits until PATH exists
+    FAKE_LOAD_READS=text     `load()` looks at it, and that is all
     FAKE_READINESS=503       what /health/readiness answers
 
 and by request headers, for one request:
@@ -80,6 +82,10 @@ def load() -> None:
         _kept_open.append(Path(path).open(encoding="utf-8"))  # noqa: SIM115  # open is the point
     if name := os.environ.get("FAKE_LOAD_SETS"):
         os.environ[name] = "by load"
+    if path := os.environ.get("FAKE_LOAD_WAITS"):
+        while not Path(path).exists():
+            time.sleep(0.005)
+    os.environ.get("FAKE_LOAD_READS")
 
 
 def serve(arguments: list[str], socket_path: str) -> None:

@@ -7,6 +7,7 @@
 
     launcher.refuse("no memory")                   # the next launch raises LaunchFailed
     launcher.refuse_to_prepare("no such package")  # the next prepare raises LaunchFailed
+    launcher.kept                                  # what it was last told to keep
     launcher.ignores_term = True                   # processes launched from now on need a kill
 
 Of `tests.fake_litellm`'s environment variables it obeys FAKE_PRINT, FAKE_EXIT_STARTING and FAKE_IGNORE_TERM, so that the
@@ -19,7 +20,7 @@ import asyncio
 import itertools
 import signal as signals
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from supervisor.errors import LaunchFailed
 from supervisor.fleet.launch.spec import ExitStatus, LaunchSpec
@@ -92,6 +93,7 @@ class FakeLauncher:
     def __init__(self) -> None:
         self.processes: list[FakeProcess] = []
         self.prepared: list[Mapping[str, str]] = []
+        self.kept: list[Mapping[str, str]] = []
         self.ignores_term = False
         self.closed = False
         self._refusals: deque[str] = deque()
@@ -111,6 +113,9 @@ class FakeLauncher:
         if self._prepare_refusals:
             raise LaunchFailed(self._prepare_refusals.popleft())
         self.prepared.append(dict(environment))
+
+    async def keep(self, environments: Sequence[Mapping[str, str]]) -> None:
+        self.kept = list(environments)
 
     async def launch(self, spec: LaunchSpec) -> FakeProcess:
         if self._refusals:

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,9 @@ class NeverReady:
 
     async def prepare(self, environment: Mapping[str, str]) -> None:
         await asyncio.Event().wait()
+
+    async def keep(self, environments: Sequence[Mapping[str, str]]) -> None:
+        pass
 
     async def launch(self, spec: LaunchSpec) -> Process:
         raise AssertionError("nothing is ever ready")

@@ -22,6 +22,9 @@ FIXED: Mapping[str, str] = {
 
 MASTER_KEY = "LITELLM_MASTER_KEY"
 
+LITELLM = "LITESUP_LITELLM"
+"""Which LiteLLM is installed (`installed`): another one is another environment, and so another generation."""
+
 # Options of LiteLLM's command line, and of the server below it, that can be given as variables.
 _WITHHELD = frozenset(
     {

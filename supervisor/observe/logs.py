@@ -201,6 +201,7 @@ def _is_journal(descriptor: int, stream: str) -> bool:
 LEVEL_OF_EVENT: Mapping[type[events.Event], str] = {
     events.ForkServerLost: "warning",
     events.LauncherFellBack: "warning",
+    events.MemoryTight: "warning",
     events.ReplicaLaunchFailed: "warning",
     events.ReplicaWarmUpIncomplete: "warning",
     events.ReplicaSuspect: "warning",

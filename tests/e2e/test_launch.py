@@ -45,6 +45,7 @@ class Shared:
         self.name = launcher.name
         self.prepare = launcher.prepare
         self.launch = launcher.launch
+        self.keep = launcher.keep
 
     async def close(self) -> None:
         pass

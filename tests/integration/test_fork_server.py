@@ -8,7 +8,9 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import psutil
 import pytest
 import uvloop
@@ -22,6 +24,7 @@ from supervisor.fleet.launch.orphans import Orphans
 from supervisor.fleet.launch.output import Output
 from supervisor.fleet.launch.plain import PlainLauncher
 from supervisor.fleet.launch.spec import LaunchSpec, Process
+from supervisor.fleet.launch.standing import LOSSES
 from tests.eventually import eventually
 from tests.fake_litellm import PROGRAM
 
@@ -36,9 +39,11 @@ class Forked:
         self.events.subscribe(self.seen.append)
         self.launcher = ForkedLauncher(self.events, PROGRAM, start_timeout=20.0, answer_timeout=1.0)
         self.processes: list[Process] = []
+        self.count = 0
 
     def spec(self, **environment: str) -> LaunchSpec:
-        number = len(self.processes) + 1
+        self.count += 1
+        number = self.count
         socket_path = self.directory / f"{number}.sock"
         return LaunchSpec(number, 0, (), ENVIRONMENT | environment, socket_path, self.directory)
 
@@ -146,15 +151,137 @@ async def test_what_was_opened_in_the_fork_server_is_not_shared_by_replicas(fork
     assert "opened" not in {entry.readlink().name for entry in Path(f"/proc/{replica.pid}/fd").iterdir()}
 
 
-async def test_another_environment_gets_another_fork_server_and_replicas_stay(forked: Forked):
+READ = {"FAKE_LOAD_READS": "1"}
+
+
+@pytest.mark.parametrize("name", ["LITESUP_OWN", "A_PROVIDERS_KEY"])
+async def test_what_was_not_looked_at_while_loading_needs_no_other_fork_server(forked: Forked, name: str):
+    first = forked.server
+    await forked.launcher.prepare(ENVIRONMENT | {name: "1"})
+    replica = await forked.launch(**{name: "1"})
+    await listening(replica)
+    assert forked.launcher.fork_server_pids == (first,)
+    assert (await state_of(forked))["environment"] == {**ENVIRONMENT, name: "1"}
+
+
+@pytest.mark.parametrize("name", ["FAKE_LOAD_READS", "LITESUP_LITELLM", "HTTPS_PROXY", "PYTHONHASHSEED"])
+async def test_what_was_looked_at_or_may_have_been_gets_another_beside_the_first(forked: Forked, name: str):
     replica = await forked.launch()
     first = forked.server
-    await forked.launcher.prepare(ENVIRONMENT | {"LITESUP_OWN": "1"})
-    assert forked.server == first
-    await forked.launcher.prepare(ENVIRONMENT | {"NEW": "1"})
+    await forked.launcher.prepare(ENVIRONMENT | {name: "1"})
     assert forked.server != first
+    assert forked.launcher.fork_server_pids == (first, forked.server)
+    assert alive(replica.pid)
+
+
+async def test_the_old_environment_is_launched_at_once_while_another_one_loads(forked: Forked):
+    gate = forked.directory / "gate"
+    waiting = ENVIRONMENT | {"FAKE_LOAD_WAITS": str(gate)}
+    loading = asyncio.ensure_future(forked.launcher.prepare(waiting))
+    try:
+        for _ in range(2):
+            await listening(await forked.launch())
+        assert not loading.done()
+        assert forked.kinds() == [ForkServerStarted]
+    finally:
+        gate.touch()
+        await loading
+    assert forked.kinds() == [ForkServerStarted] * 2
+
+
+async def test_going_back_and_forth_between_two_environments_loads_nothing_again(forked: Forked):
+    for _ in range(2):
+        await listening(await forked.launch())
+        await listening(await forked.launch(**READ))
+    assert forked.kinds() == [ForkServerStarted] * 2
+
+
+async def test_what_no_generation_needs_any_more_is_ended_and_replicas_stay(forked: Forked):
+    replica = await forked.launch()
+    first = forked.server
+    await forked.launcher.prepare(ENVIRONMENT | READ)
+    second = forked.server
+    await forked.launcher.keep([ENVIRONMENT | READ, ENVIRONMENT])
+    assert set(forked.launcher.fork_server_pids) == {first, second}
+    await forked.launcher.keep([ENVIRONMENT | READ])
+    assert set(forked.launcher.fork_server_pids) == {second}
     assert not alive(first)
     assert alive(replica.pid)
+    assert ForkServerLost not in forked.kinds()
+
+
+async def test_there_are_never_more_than_two_and_what_is_to_be_kept_stays(forked: Forked):
+    first = forked.server
+    await forked.launcher.keep([ENVIRONMENT])
+    for value in "123":
+        await forked.launcher.prepare(ENVIRONMENT | {"FAKE_LOAD_READS": value})
+        assert forked.launcher.fork_server_pids == (first, forked.server)
+
+
+async def test_one_that_loads_for_nobody_any_more_is_ended(forked: Forked):
+    first = forked.server
+    loading = asyncio.ensure_future(forked.launcher.prepare(ENVIRONMENT | {"FAKE_LOAD_WAITS": "/nowhere"}))
+    begun: list[int] = await eventually(lambda: [pid for pid in children() if pid != first], what="a second one")
+    await forked.launcher.keep([ENVIRONMENT])
+    with pytest.raises(LaunchFailed, match="ended while it was loaded"):
+        await loading
+    assert not any(alive(pid) for pid in begun)
+    await listening(await forked.launch())
+    assert forked.server == first
+
+
+def children() -> list[int]:
+    return [child.pid for child in psutil.Process().children()]
+
+
+async def test_a_cancelled_preparation_does_not_take_it_from_another(forked: Forked):
+    gate = forked.directory / "gate"
+    waiting = ENVIRONMENT | {"FAKE_LOAD_WAITS": str(gate)}
+    first, second = (asyncio.ensure_future(forked.launcher.prepare(waiting)) for _ in range(2))
+    await asyncio.wait([first, second], timeout=0.05)
+    first.cancel()
+    gate.touch()
+    async with asyncio.timeout(20):
+        await second
+    assert first.cancelled()
+    assert forked.kinds() == [ForkServerStarted] * 2
+
+
+@pytest.mark.parametrize("which", [0, 1])
+async def test_a_killed_fork_server_of_either_environment_is_replaced_and_replicas_stay(forked: Forked, which: int):
+    replicas = [await forked.launch(), await forked.launch(**READ)]
+    before = forked.launcher.fork_server_pids
+    os.kill(before[which], signal.SIGKILL)
+    await eventually(
+        lambda: len(forked.launcher.fork_server_pids) == 2 and before[which] not in forked.launcher.fork_server_pids,
+        what="another fork server",
+    )
+    assert before[1 - which] in forked.launcher.fork_server_pids
+    assert all(alive(replica.pid) for replica in replicas)
+
+
+@pytest.mark.parametrize("environment", [{}, READ], ids=["first", "second"])
+async def test_a_wedged_fork_server_of_either_environment_is_replaced(forked: Forked, environment: dict[str, str]):
+    replicas = [await forked.launch(), await forked.launch(**READ)]
+    wedged = forked.launcher.fork_server_pids[bool(environment)]
+    os.kill(wedged, signal.SIGSTOP)
+    several = await asyncio.gather(*(forked.launch(**environment) for _ in range(3)))
+    for process in several:
+        await listening(process)
+    assert not alive(wedged)
+    assert all(alive(replica.pid) for replica in replicas)
+    assert len(forked.launcher.fork_server_pids) == 2
+    assert forked.kinds().count(ForkServerStarted) == 3
+
+
+async def test_one_that_is_lost_again_and_again_is_loaded_on_demand_only(forked: Forked):
+    for losses in range(1, LOSSES + 1):
+        os.kill(forked.server, signal.SIGKILL)
+        await eventually(lambda count=losses: forked.kinds().count(ForkServerLost) == count, what="the loss")
+        if losses < LOSSES:
+            await eventually(lambda: forked.launcher.fork_server_pid is not None, what="another fork server")
+    assert forked.kinds().count(ForkServerStarted) == LOSSES
+    await listening(await forked.launch())
 
 
 async def test_an_environment_in_which_nothing_can_be_imported_keeps_the_old_fork_server(forked: Forked):
@@ -177,16 +304,20 @@ async def test_a_python_that_does_not_start_is_a_failed_launch(short_dir: Path):
     await missing.close()
 
 
-async def test_two_forked_replicas_draw_different_random_numbers(forked: Forked):
-    import aiohttp
+async def state_of(forked: Forked) -> dict[str, Any]:
+    """How the newest replica found itself when it started."""
+    connector = aiohttp.UnixConnector(str(forked.directory / f"{forked.count}.sock"))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        async with session.get("http://replica/fake/process") as response:
+            state: dict[str, Any] = await response.json()
+    return state
 
+
+async def test_two_forked_replicas_draw_different_random_numbers(forked: Forked):
     drawn = []
     for _ in range(2):
         await listening(await forked.launch())
-        connector = aiohttp.UnixConnector(str(forked.directory / f"{len(forked.processes)}.sock"))
-        async with aiohttp.ClientSession(connector=connector) as session:
-            async with session.get("http://replica/fake/process") as response:
-                drawn.append((await response.json())["random"])
+        drawn.append((await state_of(forked))["random"])
     assert drawn[0] != drawn[1]
 
 

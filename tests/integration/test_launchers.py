@@ -149,8 +149,27 @@ async def test_processes_run_beside_each_other(launcher: Launcher, spec: Specs):
 async def test_preparing_again_leaves_running_replicas_alone(launcher: Launcher, spec: Specs):
     process = await launcher.launch(spec())
     await launcher.prepare(ENVIRONMENT)
-    await launcher.prepare(ENVIRONMENT | {"OTHER": "1"})
-    other = await launcher.launch(spec(OTHER="1"))
+    await launcher.prepare(ENVIRONMENT | {"FAKE_LOAD_READS": "1"})
+    other = await launcher.launch(spec(FAKE_LOAD_READS="1"))
+    assert await end(other) == "SIGKILL"
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await process.wait()
+    assert await end(process) == "SIGKILL"
+
+
+async def test_replicas_of_two_environments_are_launched_in_turn(launcher: Launcher, spec: Specs):
+    environments: tuple[dict[str, str], ...] = ({}, {"FAKE_LOAD_READS": "1"})
+    for environment in environments:
+        await launcher.prepare(ENVIRONMENT | environment)
+    processes = [await launcher.launch(spec(**environment)) for environment in environments * 2]
+    assert [await end(process) for process in processes] == ["SIGKILL"] * 4
+
+
+async def test_what_is_not_to_be_kept_is_launched_all_the_same_and_replicas_stay(launcher: Launcher, spec: Specs):
+    process = await launcher.launch(spec())
+    await launcher.keep([ENVIRONMENT | {"FAKE_LOAD_READS": "1"}])
+    other = await launcher.launch(spec())
     assert await end(other) == "SIGKILL"
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):

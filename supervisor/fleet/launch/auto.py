@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.errors import LaunchFailed
 from supervisor.events import Events, LauncherFellBack
 from supervisor.fleet.launch.command import shared_environment
-from supervisor.fleet.launch.forked import ForkedLauncher
+from supervisor.fleet.launch.forked import MOST, ForkedLauncher
 from supervisor.fleet.launch.forkserver import ForkServerUnusable, HeadStart, begin
 from supervisor.fleet.launch.plain import LITELLM, PlainLauncher
 from supervisor.fleet.launch.spec import Launcher, LaunchSpec, Process
@@ -41,57 +43,71 @@ def make_launcher(
             return AutoLauncher(ForkedLauncher(events, program, head_start=begun), PlainLauncher(program), events)
 
 
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """With this environment forking failed."""
+
+    environment: Mapping[str, str] = dataclasses.field(repr=False)
+    reason: str
+
+
 class AutoLauncher:
     """Forks; when a fork server cannot be used, launches plainly, and says so once.
 
-    Another environment may load what the last one could not, so that one gets its own try.
+    Each environment has its own try: another may load what this one could not.
     """
 
     def __init__(self, forked: Launcher, plain: Launcher, events: Events) -> None:
         self._forked = forked
         self._plain = plain
         self._events = events
-        self._note = ""
-        self._given_up: dict[str, str] | None = None  # the environment with which forking failed, if it did
+        self._given_up: list[GivenUp] = []
+        self._wanted: dict[str, str] = {}
 
     @property
     def name(self) -> str:
-        return self._current.name
+        return self._forked.name if self._fallen_back(self._wanted) is None else self._plain.name
 
     @property
     def note(self) -> str:
         """Why this is not the launcher that was asked for, or ""."""
-        return self._note
-
-    @property
-    def _current(self) -> Launcher:
-        return self._forked if self._given_up is None else self._plain
+        given_up = self._fallen_back(self._wanted)
+        return "" if given_up is None else given_up.reason
 
     async def prepare(self, environment: Mapping[str, str]) -> None:
-        if self._given_up == shared_environment(environment):
+        self._wanted = shared_environment(environment)
+        if self._fallen_back(self._wanted) is not None:
             return
         try:
             await self._forked.prepare(environment)
         except ForkServerUnusable as unusable:
             await self._fall_back(str(unusable), environment)
-        else:
-            self._given_up = None
-            self._note = ""
 
     async def launch(self, spec: LaunchSpec) -> Process:
-        if self._given_up != shared_environment(spec.environment):
+        if self._fallen_back(shared_environment(spec.environment)) is None:
             try:
                 return await self._forked.launch(spec)
             except ForkServerUnusable as unusable:
                 await self._fall_back(str(unusable), spec.environment)
         return await self._plain.launch(spec)
 
+    async def keep(self, environments: Sequence[Mapping[str, str]]) -> None:
+        kept = [shared_environment(environment) for environment in environments]
+        self._given_up = [given_up for given_up in self._given_up if given_up.environment in kept]
+        self._wanted = kept[0] if kept else self._wanted
+        await self._forked.keep(environments)
+        await self._plain.keep(environments)
+
     async def close(self) -> None:
         await self._forked.close()
         await self._plain.close()
 
+    def _fallen_back(self, shared: Mapping[str, str]) -> GivenUp | None:
+        return next((given_up for given_up in self._given_up if given_up.environment == shared), None)
+
     async def _fall_back(self, reason: str, environment: Mapping[str, str]) -> None:
-        self._given_up = shared_environment(environment)
-        self._note = reason
-        self._events.publish(LauncherFellBack(reason=reason))
+        shared = shared_environment(environment)
+        if self._fallen_back(shared) is None:
+            self._given_up = [*self._given_up[1 - MOST :], GivenUp(shared, reason)]
+            self._events.publish(LauncherFellBack(reason=reason))
         await self._plain.prepare(environment)

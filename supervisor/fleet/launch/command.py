@@ -2,6 +2,7 @@
 
 Owns LiteLLM's arguments and the variables that differ from one replica to the next; all of these begin with `LITESUP_`,
 and nothing that comes from the operator does, so that a launcher can leave them out when it compares environments.
+Which LiteLLM it is (`environment.LITELLM`) begins so too, and is compared.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from supervisor.errors import ConfigurationRefused, Finding, Severity
 from supervisor.fleet.launch.spec import LaunchSpec
+from supervisor.litellm_config.environment import LITELLM
 
 OWN_PREFIX = "LITESUP_"
 WARM_UP_URL = "LITESUP_WARM_UP_URL"
@@ -61,7 +63,11 @@ def _with_warm_up(environment: Mapping[str, str], stub_url: str | None) -> dict[
 
 def shared_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What all replicas of a generation have in common, as far as it matters while LiteLLM is imported."""
-    return {name: value for name, value in environment.items() if name != HOOKS and not name.startswith(OWN_PREFIX)}
+    return {name: value for name, value in environment.items() if name == LITELLM or not _one_replicas_own(name)}
+
+
+def _one_replicas_own(name: str) -> bool:
+    return name == HOOKS or name.startswith(OWN_PREFIX)
 
 
 def check_socket_path(path: Path) -> None:

@@ -1,29 +1,35 @@
-"""The forked launcher: one fork server has LiteLLM imported, and a replica is a fork of it.
+"""The forked launcher: a fork server has LiteLLM imported, and a replica is a fork of it.
 
-Owns the fork server: starts it for one environment, replaces it when it is killed, does not answer in time, or when
-another environment is wanted. Replicas are the daemon's own children and never notice.
+Owns the fork servers: one for each environment that makes a difference while LiteLLM is imported (`basis`), at most
+two, so that the old generation can be started as fast as the new one while that is on trial. Replicas are the daemon's
+own children and never notice what happens to the fork server that they came from.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from supervisor.errors import LaunchFailed
-from supervisor.events import Events, ForkServerLost, ForkServerStarted
+from supervisor.events import Events, MemoryTight
 from supervisor.fleet.launch.child import Child
 from supervisor.fleet.launch.command import shared_environment
 from supervisor.fleet.launch.forkserver import ForkServer, ForkServerGone, HeadStart
 from supervisor.fleet.launch.orphans import Orphans
 from supervisor.fleet.launch.output import Output
 from supervisor.fleet.launch.plain import LITELLM
-from supervisor.fleet.launch.spec import ExitStatus, LaunchSpec, Process
+from supervisor.fleet.launch.spec import LaunchSpec, Process
+from supervisor.fleet.launch.standing import Standing, close_all
 
 START_TIMEOUT = 90.0
 ANSWER_TIMEOUT = 5.0
+MOST = 2
+ATTEMPTS = 2
+"""To fork one replica: the second with a fork server that was loaded for it."""
 
 
 class ForkedLauncher:
@@ -45,92 +51,105 @@ class ForkedLauncher:
         self._head_start = head_start
         self._start_timeout = start_timeout
         self._answer_timeout = answer_timeout
-        self._environment: dict[str, str] | None = None
-        self._server: ForkServer | None = None
-        self._changing = asyncio.Lock()
+        self._standing: list[Standing] = []  # in the order in which they were last asked for
+        self._kept: list[dict[str, str]] = []
         self._orphans = Orphans()
-        self._replacing: asyncio.Task[None] | None = None
-        self._closed = False
 
     @property
     def fork_server_pid(self) -> int | None:
-        return self._server.child.pid if self._server is not None and self._server.child.running else None
+        """Of the one that was asked for last."""
+        return next((one.running.child.pid for one in reversed(self._standing) if one.running is not None), None)
+
+    @property
+    def fork_server_pids(self) -> tuple[int, ...]:
+        return tuple(one.running.child.pid for one in self._standing if one.running is not None)
 
     async def prepare(self, environment: Mapping[str, str]) -> None:
-        async with self._changing:
-            await self._server_for(environment)
+        """Loads a fork server for this environment if there is none that serves it. The others stay as they are."""
+        await self._server_of(await self._for(environment))
 
     async def launch(self, spec: LaunchSpec) -> Process:
         """Raises ForkServerUnusable, a LaunchFailed, when plain launching is what remains."""
-        async with self._changing:
+        for attempt in range(1, ATTEMPTS + 1):
+            standing = await self._for(spec.environment)
+            server = await self._server_of(standing)
             try:
-                return await self._fork(await self._server_for(spec.environment), spec)
+                process = await self._fork(server, spec)
             except ForkServerGone as gone:
-                await self._give_up(gone)
-                return await self._fork(await self._server_for(spec.environment), spec)
+                await standing.give_up(server, gone)
+                if attempt == ATTEMPTS:
+                    raise
+            else:
+                standing.forked()
+                return process
+        raise AssertionError
+
+    async def keep(self, environments: Sequence[Mapping[str, str]]) -> None:
+        self._kept = [shared_environment(environment) for environment in environments]
+        wanted = {id(one) for kept in self._kept if (one := self._serving(kept)) is not None}
+        gone = [one for one in self._standing if id(one) not in wanted]
+        self._standing = [one for one in self._standing if id(one) in wanted]
+        await close_all(gone)
 
     async def close(self) -> None:
-        self._closed = True
-        if self._replacing is not None:
-            self._replacing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._replacing
-        async with self._changing:
-            server, self._server = self._server, None
-            if server is not None:
-                await server.close()
-            if self._head_start is not None:
-                self._head_start.discard()
-                self._head_start = None
+        gone, self._standing = self._standing, []
+        await close_all(gone)
+        if self._head_start is not None:
+            self._head_start.discard()
+            self._head_start = None
         self._orphans.stop()
 
-    async def _server_for(self, environment: Mapping[str, str]) -> ForkServer:
-        """For this environment, less what is one replica's own: LiteLLM reads variables while it is imported."""
+    async def _for(self, environment: Mapping[str, str]) -> Standing:
+        """The one for this environment, less what is one replica's own; room is made for it where there is none."""
         wanted = shared_environment(environment)
-        if wanted != self._environment or self._server is None or not self._server.child.running:
-            await self._replace(wanted)
-        if self._server is None:
-            raise LaunchFailed("the fork server ended as soon as it was ready")
-        return self._server
-
-    async def _give_up(self, reason: ForkServerGone) -> None:
-        server, self._server = self._server, None
-        if server is not None:
-            self._events.publish(ForkServerLost(reason=str(reason)))
-            await server.close()
-
-    async def _replace(self, environment: dict[str, str]) -> None:
-        """Starts a new fork server, and only then ends the old one: a failed start changes nothing."""
+        standing = self._serving(wanted)
+        if standing is not None:
+            self._standing.remove(standing)
+            self._standing.append(standing)
+            return standing
         self._orphans.start()
-        server = await self._start(environment)
-        old, self._server, self._environment = self._server, server, environment
-        server.child.on_end(lambda status: self._lost(server, status))
-        self._events.publish(ForkServerStarted(pid=server.child.pid, seconds=server.seconds))
-        if old is not None:
-            await old.close()
+        needed = {id(self._serving(kept)) for kept in self._kept}
+        gone = []
+        while len(self._standing) >= MOST:
+            spare = next((one for one in self._standing if id(one) not in needed), self._standing[0])
+            self._standing.remove(spare)
+            gone.append(spare)
+        standing = Standing(wanted, self._start, self._events)
+        self._standing.append(standing)
+        await close_all(gone)
+        return standing
 
-    async def _start(self, environment: dict[str, str]) -> ForkServer:
+    def _serving(self, shared: Mapping[str, str]) -> Standing | None:
+        """The one that was loaded for just this, else one that may serve it too."""
+        able = [one for one in self._standing if one.serves(shared)]
+        return next((one for one in able if one.environment == shared), able[-1] if able else None)
+
+    async def _server_of(self, standing: Standing) -> ForkServer:
+        """Waits until it is loaded. One that could not be loaded even once is forgotten; the others are left alone."""
+        try:
+            return await standing.server()
+        except LaunchFailed:
+            if not standing.promising and standing in self._standing:
+                self._standing.remove(standing)
+            raise
+
+    async def _start(self, environment: Mapping[str, str]) -> ForkServer:
         """What was begun ahead, if it was begun for this."""
         begun, self._head_start = self._head_start, None
         if begun is not None:
             if shared_environment(begun.environment) == environment:
                 return await ForkServer.follow(begun, deadline=self._start_timeout)
             begun.discard()
+        self._look_at_memory()
         return await ForkServer.start(self._program, environment, deadline=self._start_timeout)
 
-    def _lost(self, server: ForkServer, status: ExitStatus) -> None:
-        if self._server is not server or self._closed:
-            return
-        self._server = None
-        self._events.publish(ForkServerLost(reason=f"{status}"))
-        self._replacing = asyncio.get_running_loop().create_task(self._restart(), name="fork-server-restart")
-
-    async def _restart(self) -> None:
-        """Once, ahead of need; if that fails, the next launch tries again and tells."""
-        async with self._changing:
-            if self._environment is not None:
-                with contextlib.suppress(LaunchFailed, OSError):
-                    await self._server_for(self._environment)
+    def _look_at_memory(self) -> None:
+        """Says so when a second fork server may be one too many; which of both goes is nobody's to choose here."""
+        with contextlib.suppress(psutil.Error, OSError):
+            needed = max((psutil.Process(pid).memory_info().rss for pid in self.fork_server_pids), default=0)
+            available = psutil.virtual_memory().available
+            if needed > available:
+                self._events.publish(MemoryTight(available_bytes=available, needed_bytes=needed))
 
     async def _fork(self, server: ForkServer, spec: LaunchSpec) -> Process:
         order = {

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.errors import LaunchFailed
+from supervisor.fleet.launch.basis import Basis
 from supervisor.fleet.launch.child import Child
 from supervisor.fleet.launch.output import Output
 
@@ -82,6 +83,7 @@ class ForkServer:
         self._connection = connection
         self._busy = asyncio.Lock()
         self.seconds = 0.0  # that its start took
+        self.basis = Basis({})  # what it was loaded with, once it is
 
     @classmethod
     async def start(cls, program: Path, environment: Mapping[str, str], *, deadline: float) -> ForkServer:
@@ -117,6 +119,7 @@ class ForkServer:
             await server.close()
             raise ForkServerUnusable(str(answer["unusable"]))
         server.seconds = time.monotonic() - begun.began
+        server.basis = Basis.told(begun.environment, answer.get("readings"))
         return server
 
     @property
@@ -143,19 +146,20 @@ class ForkServer:
         await self._child.wait()
 
     async def _ask(self, message: Mapping[str, Any], descriptors: tuple[int, ...], deadline: float) -> dict[str, Any]:
-        completed = False
-        try:
-            async with asyncio.timeout(deadline), self._busy:
-                await self._send(message, descriptors)
-                answer = await self._receive()
-            completed = True
-        except TimeoutError as error:
-            raise ForkServerGone(f"the fork server did not answer within {deadline:g} s") from error
-        except (OSError, ValueError) as error:
-            raise ForkServerGone(f"the fork server is gone{self._last_words()}") from error
-        finally:
-            if not completed:
-                self._child.kill()
+        async with self._busy:  # not part of the deadline: a long queue is no reason to kill who serves it
+            completed = False
+            try:
+                async with asyncio.timeout(deadline):
+                    await self._send(message, descriptors)
+                    answer = await self._receive()
+                completed = True
+            except TimeoutError as error:
+                raise ForkServerGone(f"the fork server did not answer within {deadline:g} s") from error
+            except (OSError, ValueError) as error:
+                raise ForkServerGone(f"the fork server is gone{self._last_words()}") from error
+            finally:
+                if not completed:
+                    self._child.kill()
         return answer
 
     async def _send(self, message: Mapping[str, Any], descriptors: tuple[int, ...]) -> None:

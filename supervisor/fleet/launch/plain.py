@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from supervisor.errors import LaunchFailed
@@ -30,6 +30,9 @@ class PlainLauncher:
 
     async def prepare(self, environment: Mapping[str, str]) -> None:
         """Nothing depends on the environment here."""
+
+    async def keep(self, environments: Sequence[Mapping[str, str]]) -> None:
+        """Nothing is kept here."""
 
     async def launch(self, spec: LaunchSpec) -> Process:
         self._orphans.start()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -84,9 +84,13 @@ class Launcher(Protocol):
     async def prepare(self, environment: Mapping[str, str]) -> None:
         """Gets ready to launch with this environment. Idempotent; raises LaunchFailed.
 
-        Running replicas are not touched. Where preparation depends on the environment and that changed, it is done
-        anew.
+        Running replicas are not touched, and neither is what other environments have been prepared: launching with
+        those goes on meanwhile.
         """
+        ...
+
+    async def keep(self, environments: Sequence[Mapping[str, str]]) -> None:
+        """Ends what was prepared for other environments than these. The first is the one that is wanted most."""
         ...
 
     async def launch(self, spec: LaunchSpec) -> Process:

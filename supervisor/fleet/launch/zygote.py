@@ -4,9 +4,9 @@ Executed by path, never imported by the daemon. It has one thread and no event l
 thread that forked and every lock as it was then: both are looked at after the imports and before every fork.
 
 Protocol, over one stream socket: a frame is four bytes of length, big-endian, and that much JSON. The fork server
-begins with `{"ready": true}` or `{"unusable": reason}`. Then requests are answered one by one: `{"ping": …}` by
-`{"pong": true}`; an order, which comes with two descriptors (the write end of the output pipe, the read end of the
-gate), by `{"pid": N}`, `{"unusable": reason}` or `{"failed": reason}`.
+begins with `{"ready": true, "readings": …}` or `{"unusable": reason}`. Then requests are answered one by one:
+`{"ping": …}` by `{"pong": true}`; an order, which comes with two descriptors (the write end of the output pipe, the
+read end of the gate), by `{"pid": N}`, `{"unusable": reason}` or `{"failed": reason}`.
 
 The replica waits at its gate until the daemon, which by then is its parent and knows its number, lets it through.
 If the daemon gave it up meanwhile, or died, the gate closes, and it leaves without having done anything.
@@ -27,6 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # `python -P` leaves it out, for the program's sake
 replica_main = importlib.import_module("replica_main")
+readings = importlib.import_module("readings")
 del sys.path[0]
 kernel = replica_main.kernel
 
@@ -167,14 +168,15 @@ def main() -> None:
     gc.disable()  # a third of the import's time, and frozen right after it anyway
     channel = Channel(socket.socket(fileno=int(descriptor)))
     try:
-        program = replica_main.load_file(Path(program_path), "litesup_program")
-        program.load()
-        getattr(program, "rehearse", _nothing)()
+        with readings.recorded() as read:
+            program = replica_main.load_file(Path(program_path), "litesup_program")
+            program.load()
+            getattr(program, "rehearse", _nothing)()
         reason = threads_in_the_way()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
     gc.freeze()
-    channel.send({"ready": True} if reason is None else {"unusable": reason})
+    channel.send({"ready": True, "readings": read.told()} if reason is None else {"unusable": reason})
     order = serve(channel)
     if order is None:
         os._exit(0)  # not through the interpreter: LiteLLM's exit hooks are the replicas' business

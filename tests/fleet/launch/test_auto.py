@@ -97,6 +97,30 @@ async def test_another_environment_gets_its_own_try():
     assert both.launcher.name == "fork"
 
 
+async def test_what_one_environment_cannot_is_no_reason_against_another_and_back_again():
+    both = Both()
+    await both.launcher.prepare({})
+    both.forked.on_prepare = [ForkServerUnusable("cannot import")]
+    await both.launcher.prepare({"BROKEN": "1"})
+    assert (both.launcher.name, both.launcher.note) == ("plain", "cannot import")
+    await both.launcher.launch(SPEC)
+    await both.launcher.keep([{}, {"BROKEN": "1"}])
+    assert (both.launcher.name, both.launcher.note) == ("fork", "")
+    await both.launcher.prepare({"BROKEN": "1"})
+    assert (both.launcher.name, len(both.forked.processes), len(both.plain.processes)) == ("plain", 1, 0)
+    assert both.seen == [LauncherFellBack(reason="cannot import")]
+
+
+async def test_an_environment_that_nobody_needed_for_a_while_gets_another_try():
+    both = Both()
+    both.forked.on_prepare = [ForkServerUnusable("cannot import")]
+    await both.launcher.prepare({"BROKEN": "1"})
+    await both.launcher.keep([{}])
+    await both.launcher.prepare({"BROKEN": "1"})
+    assert both.launcher.name == "fork"
+    assert both.forked.kept == [{}]
+
+
 @pytest.mark.parametrize(
     ("choice", "kind"),
     [
