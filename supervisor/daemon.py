@@ -138,6 +138,7 @@ class Daemon:
             events=self._events,
             make_replica=self._make_replica,
             rules=_fleet_rules(settings),
+            launcher=self._launcher,
         )
         self._watch = FileWatch(
             functools.partial(self._reload_quietly, "file changed"), debounce=settings.rollout.debounce

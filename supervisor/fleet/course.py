@@ -54,6 +54,15 @@ class Course:
         """Digests that a replica may be started with, be it after a roll-back."""
         return frozenset(self._targets)
 
+    @property
+    def launchable(self) -> tuple[Generation, ...]:
+        """What replicas are started with from now on: what is wanted, and what would be gone back to."""
+        if self.wanted is None:
+            return ()
+        others = (self.last_good, None if self.trial is None else self.trial.previous)
+        digests = dict.fromkeys((self.wanted.digest, *(digest for digest in others if digest in self._targets)))
+        return tuple(self._targets[digest].generation for digest in digests if digest is not None)
+
     def target(self, digest: str) -> Target:
         return self._targets[digest]
 

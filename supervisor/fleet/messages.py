@@ -58,6 +58,14 @@ class Exited:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """Replicas of this generation can be launched without waiting; or not at all, and `error` says why."""
+
+    generation: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Want:
     generation: Generation
     config_path: Path
@@ -89,5 +97,17 @@ class StopAll:
 
 
 Message = (
-    Launched | Answered | Warmed | Probed | Drained | Overstayed | Exited | Want | Scale | Replace | DrainSlot | StopAll
+    Launched
+    | Answered
+    | Warmed
+    | Probed
+    | Drained
+    | Overstayed
+    | Exited
+    | Prepared
+    | Want
+    | Scale
+    | Replace
+    | DrainSlot
+    | StopAll
 )

@@ -16,6 +16,7 @@ from pathlib import Path
 from supervisor import events as ev
 from supervisor.errors import LitesupError
 from supervisor.fleet.course import Course
+from supervisor.fleet.launch.spec import Launcher
 from supervisor.fleet.mailbox import STOPS, Mailbox
 from supervisor.fleet.member import Member, SlotHistory
 from supervisor.fleet.messages import (
@@ -26,6 +27,7 @@ from supervisor.fleet.messages import (
     Launched,
     Message,
     Overstayed,
+    Prepared,
     Probed,
     Replace,
     Scale,
@@ -33,6 +35,7 @@ from supervisor.fleet.messages import (
     Want,
     Warmed,
 )
+from supervisor.fleet.preparation import Preparation
 from supervisor.fleet.replacements import Replacements, Wish
 from supervisor.fleet.replica import Replica
 from supervisor.fleet.suspicion import Suspicion
@@ -68,6 +71,7 @@ class Pool:
         events: ev.Events,
         make_replica: MakeReplica,
         rules: FleetRules,
+        launcher: Launcher | None = None,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -84,6 +88,7 @@ class Pool:
         self._records: dict[int, SlotRecord] = {}
         self._histories: dict[int, SlotHistory] = {}
         self.course = Course(events)
+        self._preparation = Preparation(launcher, self.mailbox.post)
         self._replacements = Replacements()
         self._next_number = 1
         self._stopping = False
@@ -150,6 +155,7 @@ class Pool:
                     for message in await self.mailbox.take(patience):
                         self.note(message)
                     wake_at = self.step()
+                self._preparation.stop()
         finally:
             self._group = None
             self.mailbox.close([*self.course.waiting(), *self._replacements.waiting()])
@@ -159,6 +165,7 @@ class Pool:
         if self.course.wanted is None or self._stopping:
             return rollout.NEVER
         for _ in range(STEPS_AT_ONCE):
+            self._preparation.follow(self.course.launchable, self._group)
             now = self._clock()
             plan = rollout.plan(self._world(), now=now, rules=self._rules.planning)
             for action in plan.actions:
@@ -179,6 +186,8 @@ class Pool:
             trial=course.trial,
             replace=self._replacements.replicas,
             lost_canary=bool(course.lost_canary),
+            loading=self._preparation.loading(course.wanted.digest),
+            unloadable=self._preparation.failure(course.wanted.digest),
         )
 
     # Noting what happened.
@@ -191,6 +200,8 @@ class Pool:
                 self._note_want(message, now)
             case Scale(count=count):
                 self._count = count
+            case Prepared():
+                self._preparation.note(message)
             case Replace():
                 self._note_replace(message)
             case DrainSlot(slot=slot, done=done):

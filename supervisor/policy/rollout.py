@@ -6,8 +6,9 @@ function with other inputs.
 
 The rules: surge 1, unavailable 0. A slot gets its replacement before it loses its replica; one slot at a time. The
 first replica of a generation that has never served is the canary; until it has stood for `settle` seconds, whatever
-falls down comes back on the generation that was last good. A canary that exits, misses a probe or never answers ends
-the trial. What is draining holds up nothing.
+falls down comes back on the generation that was last good. It is not spawned while LiteLLM is still being loaded for
+it: until then nothing of the roll-out happens, and its start deadline does not run. A canary that exits, misses a probe
+or never answers ends the trial. What is draining holds up nothing.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class World:
     trial: Trial | None = None
     replace: frozenset[int] = frozenset()
     lost_canary: bool = False  # the canary exited by itself
+    loading: bool = False  # LiteLLM is being loaded for the generation; until then none of it can be launched
+    unloadable: str = ""  # why that cannot be done
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,8 @@ def _judge_trial(world: World, now: float, rules: Rules) -> tuple[Action | None,
         if trial.failures >= TRIAL_FAILURES:
             return FailTrial(f"{trial.failures} replicas exited while starting"), NEVER
         return None, NEVER
+    if world.unloadable and trial.canary is None:
+        return FailTrial(f"LiteLLM could not be loaded for it: {world.unloadable}"), NEVER
     if world.lost_canary:
         return FailTrial("its first replica exited"), NEVER
     canary = next((view for view in world.replicas if view.replica == trial.canary), None)
@@ -247,7 +252,7 @@ def _surge(world: World) -> tuple[Action, ...]:
         return ()
     trial = world.trial
     if trial is not None and not trial.passed:
-        if trial.canary is not None:
+        if trial.canary is not None or world.loading:
             return ()
         serving = [view.slot for view in world.replicas if view.state in SERVING and view.slot <= world.count]
         return (Spawn(min(serving, default=1), trial.generation, "canary", canary=True),)

@@ -62,17 +62,20 @@ class AutoLauncher:
         self._plain = plain
         self._events = events
         self._given_up: list[GivenUp] = []
-        self._wanted: dict[str, str] = {}
+        self._wanted: dict[str, str] | None = None
 
     @property
     def name(self) -> str:
-        return self._forked.name if self._fallen_back(self._wanted) is None else self._plain.name
+        return self._forked.name if self._of_wanted is None else self._plain.name
 
     @property
     def note(self) -> str:
         """Why this is not the launcher that was asked for, or ""."""
-        given_up = self._fallen_back(self._wanted)
-        return "" if given_up is None else given_up.reason
+        return "" if self._of_wanted is None else self._of_wanted.reason
+
+    @property
+    def _of_wanted(self) -> GivenUp | None:
+        return None if self._wanted is None else self._fallen_back(self._wanted)
 
     async def prepare(self, environment: Mapping[str, str]) -> None:
         self._wanted = shared_environment(environment)
@@ -84,7 +87,10 @@ class AutoLauncher:
             await self._fall_back(str(unusable), environment)
 
     async def launch(self, spec: LaunchSpec) -> Process:
-        if self._fallen_back(shared_environment(spec.environment)) is None:
+        shared = shared_environment(spec.environment)
+        if self._wanted is None:
+            self._wanted = shared
+        if self._fallen_back(shared) is None:
             try:
                 return await self._forked.launch(spec)
             except ForkServerUnusable as unusable:

@@ -78,13 +78,16 @@ class Standing:
         await server.close()
 
     async def close(self) -> None:
+        """Ends it, and what it is loading; both end also when this is cancelled."""
         self._closed = True
-        if self._loading is not None:
-            self._loading.cancel()
-            await asyncio.wait([self._loading])
-        server, self._server = self._server, None
+        loading, (server, self._server) = self._loading, (self._server, None)
+        if loading is not None:
+            loading.cancel()
         if server is not None:
+            server.child.kill()
             await server.close()
+        if loading is not None:
+            await asyncio.wait([loading])
 
     def _load(self) -> None:
         self._loading = asyncio.get_running_loop().create_task(self._loaded(), name="fork-server")
