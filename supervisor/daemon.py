@@ -52,7 +52,7 @@ from supervisor.rotation import Rotation
 from supervisor.settings.schema import MOST_REPLICAS, BalancingPolicy, LauncherChoice, Settings
 from supervisor.status import Condition, Status
 from supervisor.systemd import Notifier
-from supervisor.watch import FileWatch
+from supervisor.watch import FileWatch, WatchRules
 
 CHOICES = {BalancingPolicy.ROUND_ROBIN: round_robin, BalancingPolicy.LEAST_OUTSTANDING: least_outstanding}
 
@@ -141,7 +141,8 @@ class Daemon:
             launcher=self._launcher,
         )
         self._watch = FileWatch(
-            functools.partial(self._reload_quietly, "file changed"), debounce=settings.rollout.debounce
+            functools.partial(self._reload_quietly, "file changed"),
+            WatchRules(settings.rollout.debounce, enabled=settings.rollout.watch),
         )
         self._reloader = Reloader(
             settings.config.absolute(),
@@ -151,7 +152,8 @@ class Daemon:
             fleet=self._pool,
             want=self._pool.mailbox.want,
             events=self._events,
-            on_generation=self._take_note_of,
+            on_generation=logging.hide,
+            watch=self._watch.watch,
         )
         self._control = ControlServer(runtime / wire.SOCKET_NAME, self)
         metrics = Metrics(self.status, dropped_lines=logging.dropped)
@@ -165,7 +167,7 @@ class Daemon:
         try:
             check_socket_path(self._socket_path(10**6))
             generation = await asyncio.to_thread(self._reloader.read)
-            self._take_note_of(generation)
+            self._logging.hide(generation)
             loading = asyncio.create_task(self._load_early(generation), name="load early")
             async with contextlib.AsyncExitStack() as stack:
                 await self._open(stack)
@@ -209,7 +211,7 @@ class Daemon:
         self._begun.set()
         async with asyncio.TaskGroup() as group:
             pool = group.create_task(self._pool.run(), name="pool")
-            watch = group.create_task(self._watch_files(), name="watch")
+            watch = group.create_task(self._watch.run(), name="watch")
             notify = group.create_task(self._notifier.run(self.status), name="systemd")
             await self._stop.asked.wait()
             self._notifier.stopping(self._settings.stop.drain + self._settings.replicas.stop_timeout)
@@ -251,14 +253,6 @@ class Daemon:
             case ev.ReplicaExited(replica=replica) | ev.ReplicaLaunchFailed(replica=replica):
                 self._stub.forget(replica)
                 self._logging.logbook.forget(replica)
-
-    def _take_note_of(self, generation: Generation) -> None:
-        self._logging.hide(generation)
-        self._watch.watch(generation.watched)
-
-    async def _watch_files(self) -> None:
-        if self._settings.rollout.watch:
-            await self._watch.run()
 
     def _reload_soon(self, reason: str) -> None:
         task = asyncio.get_running_loop().create_task(self._reload_quietly(reason), name=f"reload: {reason}")

@@ -8,7 +8,7 @@ either.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,12 +65,16 @@ class LitesupError(Exception):
 
 
 class ConfigurationRefused(LitesupError):
-    """A configuration cannot be used; `findings` names every problem at once, and the old one stays in force."""
+    """A configuration cannot be used; `findings` names every problem at once, and the old one stays in force.
+
+    `watched` are the files that it was read from, existing or not: a change in one of them may make it good.
+    """
 
     exit_code = ExitCode.REFUSED
 
-    def __init__(self, findings: Sequence[Finding]) -> None:
+    def __init__(self, findings: Sequence[Finding], watched: Iterable[Path] = ()) -> None:
         self.findings = tuple(findings)
+        self.watched = tuple(dict.fromkeys(watched))
         super().__init__("\n".join(str(finding) for finding in self.findings))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -61,7 +61,9 @@ class Reloader:
         want: Want,
         events: ev.Events,
         on_generation: Callable[[Generation], None],
+        watch: Callable[[Iterable[Path]], None],
     ) -> None:
+        """`watch` is told, after every reading, on which files its outcome depends."""
         self._source = source
         self._environ = environ
         self._runtime_dir = runtime_dir
@@ -70,6 +72,7 @@ class Reloader:
         self._want = want
         self._events = events
         self._on_generation = on_generation
+        self._watch = watch
         self._turn = asyncio.Lock()
         self._refusal: Refusal | None = None
 
@@ -85,6 +88,7 @@ class Reloader:
     def begin(self, generation: Generation, *, reason: str, again: bool = False) -> asyncio.Future[ReloadOutcome]:
         """Renders it and makes it the wanted one. Raises ConfigurationRefused when it cannot be written."""
         self._on_generation(generation)
+        self._watch_also(generation.watched)
         try:
             path = write_rendered(generation, self._runtime_dir)
         except OSError as error:
@@ -113,7 +117,13 @@ class Reloader:
         await asyncio.sleep(0)
         return future.result() if future.done() else ReloadOutcome(ReloadResult.STARTED, generation.digest)
 
+    def _watch_also(self, paths: Iterable[Path]) -> None:
+        """What the wanted generation was made from stays watched: what was taken away may come back."""
+        known = self._fleet.wanted
+        self._watch([*paths, *(() if known is None else known.watched)])
+
     def _refuse(self, refused: ConfigurationRefused) -> ReloadOutcome:
+        self._watch_also(refused.watched)
         problems = tuple(str(f) for f in refused.findings if f.severity is Severity.ERROR)
         wanted = self._fleet.wanted
         if self._refusal is None or self._refusal.problems != problems:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from supervisor import events as ev
 from supervisor.control.operations import ReloadOutcome, ReloadResult
 from supervisor.litellm_config.generation import Generation
 from supervisor.reload import Reloader
+from supervisor.watch import FileWatch, WatchRules
+from tests.eventually import eventually
 
 GOOD = "model_list:\n  - model_name: {name}\n    litellm_params: {{model: openai/x, api_key: none}}\n"
 
@@ -40,6 +44,7 @@ class FakeFleet:
 
 class Scene:
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.config = folder / "litellm.config.yaml"
         self.config.write_text(GOOD.format(name="first"))
         self.runtime = folder / "run"
@@ -51,6 +56,7 @@ class Scene:
         self.seen: list[ev.Event] = []
         self.events.subscribe(self.seen.append)
         self.generations: list[Generation] = []
+        self.watched: frozenset[Path] = frozenset()
         self.reloader = Reloader(
             self.config,
             environ={"PATH": "/usr/bin"},
@@ -60,7 +66,11 @@ class Scene:
             want=self.fleet.want,
             events=self.events,
             on_generation=self.generations.append,
+            watch=self.watch,
         )
+
+    def watch(self, paths: Iterable[Path]) -> None:
+        self.watched = frozenset(paths)
 
     async def reload(self, *, wait: bool = True) -> ReloadOutcome:
         return await self.reloader.reload(reason="test", wait=wait, again=False)
@@ -169,3 +179,101 @@ async def test_an_error_that_nobody_foresaw_is_a_refusal_without_its_text(
     assert "RuntimeError" in outcome.problems[0]
     assert "sk-secret" not in outcome.problems[0]
     assert (await scene.reload()).result is ReloadResult.ROLLED
+
+
+async def test_a_file_that_a_refused_one_names_is_watched_and_so_is_all_that_the_wanted_one_needs(scene: Scene) -> None:
+    (scene.folder / "hooks.py").write_text("handler = 1\n")
+    scene.config.write_text(GOOD.format(name="first") + "litellm_settings: {callbacks: hooks.handler}\n")
+    await scene.reload()
+    assert scene.watched >= {scene.config, scene.folder / "hooks.py", scene.folder / ".env"}
+    scene.config.write_text("include: [absent.yaml]\n")
+    assert (await scene.reload()).result is ReloadResult.REFUSED
+    assert scene.watched >= {scene.config, scene.folder / "absent.yaml", scene.folder / "hooks.py"}
+
+
+@contextlib.asynccontextmanager
+async def watching(scene: Scene) -> AsyncIterator[None]:
+    """Reloads whenever a file changes, as the daemon does."""
+
+    async def changed() -> None:
+        await scene.reload()
+
+    files = FileWatch(changed, WatchRules(debounce=0.05), look_every=0.1)
+    scene.watch = files.watch  # type: ignore[method-assign]
+    scene.reloader._watch = files.watch
+    await scene.reload()
+    task = asyncio.create_task(files.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def refused(scene: Scene) -> None:
+    await eventually(lambda: scene.reloader.refusal is not None, what="it is refused")
+
+
+async def serving(scene: Scene, text: str) -> None:
+    """Until what is wanted holds this text, and nothing is refused."""
+    await eventually(
+        lambda: scene.fleet.wanted and text in scene.fleet.wanted.config_text and scene.reloader.refusal is None,
+        what=f"{text} is wanted",
+    )
+
+
+async def test_a_file_that_is_written_in_two_halves_is_refused_at_most_once_and_then_wanted(scene: Scene) -> None:
+    async with watching(scene):
+        whole = GOOD.format(name="second")
+        scene.config.write_text(whole[: whole.index("{")] + "{")
+        await refused(scene)
+        assert len(scene.fleet.wants) == 1
+        scene.config.write_text(whole)
+        await serving(scene, "second")
+        assert len(scene.refusals()) == 1
+
+
+async def test_a_configuration_that_is_deleted_is_refused_and_its_return_is_noticed(scene: Scene) -> None:
+    async with watching(scene):
+        scene.config.unlink()
+        await refused(scene)
+        assert scene.fleet.wanted is not None
+        scene.config.write_text(GOOD.format(name="second"))
+        await serving(scene, "second")
+
+
+async def test_an_include_that_is_missing_is_noticed_when_it_comes(scene: Scene) -> None:
+    async with watching(scene):
+        scene.config.write_text("include: [models/more.yaml]\n")
+        await refused(scene)
+        (scene.folder / "models").mkdir()
+        (scene.folder / "models" / "more.yaml").write_text(GOOD.format(name="included"))
+        await serving(scene, "included")
+
+
+async def test_a_dotenv_file_that_appears_later_is_noticed(scene: Scene) -> None:
+    async with watching(scene):
+        scene.config.write_text(GOOD.format(name="keyed").replace("none", "'${A_KEY}'"))
+        await refused(scene)
+        (scene.folder / ".env").write_text("A_KEY=from-the-file\n")
+        await serving(scene, "keyed")
+        assert scene.fleet.wanted is not None
+        assert scene.fleet.wanted.environment["A_KEY"] == "from-the-file"
+
+
+async def test_a_module_that_another_one_imports_is_noticed_and_makes_another_generation(scene: Scene) -> None:
+    (scene.folder / "hooks.py").write_text("from beside import handler\n")
+    (scene.folder / "beside.py").write_text("handler = 1\n")
+    scene.config.write_text(GOOD.format(name="first") + "litellm_settings: {callbacks: hooks.handler}\n")
+    async with watching(scene):
+        assert len(scene.fleet.wants) == 1
+        (scene.folder / "beside.py").write_text("handler = 2\n")
+        await eventually(lambda: len({digest for digest, *_ in scene.fleet.wants}) == 2, what="it is another")
+
+
+async def test_a_save_that_changes_nothing_wants_nothing_new(scene: Scene) -> None:
+    async with watching(scene):
+        before = len(scene.fleet.wants)
+        scene.config.write_text("# a comment\n" + GOOD.format(name="first"))
+        await eventually(lambda: len(scene.fleet.wants) > before, what="it was read again")
+        assert len({digest for digest, *_ in scene.fleet.wants}) == 1

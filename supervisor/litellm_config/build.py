@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from supervisor.errors import ConfigurationRefused, Finding, Severity
-from supervisor.litellm_config import azure, env_file, environment, include, master_key, modules, section
+from supervisor.litellm_config import azure, env_file, environment, include, master_key, section
 from supervisor.litellm_config.document import MapNode, Scalar, finding_at
 from supervisor.litellm_config.excerpt import with_excerpt
 from supervisor.litellm_config.expand import expand, resolved
@@ -21,6 +21,7 @@ from supervisor.litellm_config.files import DISK, Files, Written
 from supervisor.litellm_config.generation import Generation
 from supervisor.litellm_config.include import absolute
 from supervisor.litellm_config.lint import NOT_LOOKED_AT, Subject, Surroundings, lint
+from supervisor.litellm_config.modules import Modules, find_modules
 from supervisor.litellm_config.references import OS_ENVIRON
 from supervisor.litellm_config.render import digest, fingerprint, render
 from supervisor.litellm_config.vault import vault_of
@@ -31,17 +32,17 @@ ENV_FILE = ".env"
 def build_generation(source: Path, environ: Mapping[str, str], state_dir: Path | None) -> Generation:
     """The generation that `source` describes in this environment.
 
-    Reads the file, its includes, `.env` beside it, and the modules that it names. Where no master key is set, the one
-    kept in `state_dir` is used, or made; without a `state_dir` a placeholder takes its place, which is for looking
-    only. Raises ConfigurationRefused with every problem at once.
+    Reads the file, its includes, `.env` beside it, the modules that it names, and what those import from beside it.
+    Where no master key is set, the one kept in `state_dir` is used, or made; without a `state_dir` a placeholder takes
+    its place, which is for looking only. Raises ConfigurationRefused with every problem at once.
     """
     draft = _draft(source, environ)
     if draft.errors or draft.root is None:
-        raise ConfigurationRefused(draft.shown())
+        raise ConfigurationRefused(draft.shown(), draft.watched)
     try:
         return _finish(draft, draft.root, _key(draft, state_dir))
     except ConfigurationRefused as refused:
-        raise ConfigurationRefused((*draft.shown(), *refused.findings)) from None
+        raise ConfigurationRefused((*draft.shown(), *refused.findings), draft.watched) from None
 
 
 def rebuild_generation(source: Path, written: Written, environ: Mapping[str, str], state_dir: Path) -> Generation:
@@ -52,7 +53,7 @@ def rebuild_generation(source: Path, written: Written, environ: Mapping[str, str
     """
     draft = _draft(source, environ, written=written)
     if draft.errors or draft.root is None:
-        raise ConfigurationRefused(draft.shown())
+        raise ConfigurationRefused(draft.shown(), draft.watched)
     return _finish(draft, draft.root, _key(draft, state_dir))
 
 
@@ -84,7 +85,7 @@ class _Draft:
     remarks: list[Finding] = field(default_factory=list)  # the lint rules'; nothing was changed because of them
     sources: dict[Path, str] = field(default_factory=dict, repr=False)
     watched: list[Path] = field(default_factory=list)
-    modules: tuple[Path, ...] = ()
+    modules: Modules = field(default_factory=Modules)
     files: Files = DISK
 
     @property
@@ -129,8 +130,8 @@ def _draft(
     if written is None:
         draft.remarks += lint(Subject(adapted.root, visible, loaded.root, around))
     draft.root = _with_own_key(draft, adapted.root, visible)
-    draft.modules = modules.named_modules(adapted.root, draft.source.parent, draft.files)
-    draft.watched += draft.modules
+    draft.modules = find_modules(adapted.root, draft.source.parent, draft.files)
+    draft.watched += draft.modules.watched
     return draft
 
 
@@ -178,7 +179,7 @@ def _finish(draft: _Draft, root: MapNode, key: SecretStr) -> Generation:
     secret = key.get_secret_value()
     prints: dict[str, str] = {}
     contents: dict[Path, bytes] = {}
-    for file in draft.modules:
+    for file in draft.modules.files:
         try:
             contents[file] = draft.files.content(file)
             prints[file.relative_to(draft.source.parent).as_posix()] = fingerprint(secret, contents[file])

@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from supervisor.litellm_config.generation import Generation
-from supervisor.litellm_config.modules import stand_in
+from supervisor.litellm_config.modules import stand_ins
 
 _PREFIX = "litellm-"
 _FILE = "config.yaml"
@@ -30,9 +30,8 @@ def write_rendered(generation: Generation, directory: Path) -> Path:
     unfinished = directory / f"{_UNFINISHED}{generation.digest}.{secrets.token_hex(4)}"
     try:
         unfinished.mkdir(mode=0o700)
-        for module, content in generation.written.modules.items():
-            source = stand_in(module, generation.directory, content)
-            _write(unfinished / module.relative_to(generation.directory), source.encode())
+        for place, code in stand_ins(generation.written.modules, generation.directory, home).items():
+            _write(unfinished / place, code.encode())
         _write(unfinished / _FILE, text)
         if home.exists():
             shutil.rmtree(home)
