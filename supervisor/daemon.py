@@ -20,6 +20,7 @@ from pathlib import Path
 import uvloop
 
 from supervisor import events as ev
+from supervisor import rules
 from supervisor.admin import AdminServer
 from supervisor.balancer.server import Balancer
 from supervisor.control import wire
@@ -33,28 +34,20 @@ from supervisor.fleet.launch.forkserver import HeadStart
 from supervisor.fleet.launch.spec import Launcher, LaunchSpec
 from supervisor.fleet.launch.stub import WarmUpStub
 from supervisor.fleet.messages import Message
-from supervisor.fleet.pool import FleetRules, Pool
+from supervisor.fleet.pool import Pool
 from supervisor.fleet.probe import LivenessProbe
 from supervisor.fleet.replica import Replica, ReplicaTimes
 from supervisor.fleet.snapshot import replica_statuses
 from supervisor.litellm_config.generation import Generation
 from supervisor.observe.logs import Logging, set_up_logging
 from supervisor.observe.metrics import Metrics
-from supervisor.policy.balancing import least_outstanding, round_robin
 from supervisor.policy.condition import condition
-from supervisor.policy.health import HealthRules
-from supervisor.policy.queueing import QueueLimits
-from supervisor.policy.restart import RestartRules
-from supervisor.policy.rollout import Rules
 from supervisor.reload import Reloader
 from supervisor.report import daemon_status, generation_status, version_of
-from supervisor.rotation import Rotation
-from supervisor.settings.schema import MOST_REPLICAS, BalancingPolicy, LauncherChoice, Settings
+from supervisor.settings.schema import MOST_REPLICAS, LauncherChoice, Settings
 from supervisor.status import Condition, Status
 from supervisor.systemd import Notifier
 from supervisor.watch import FileWatch, WatchRules
-
-CHOICES = {BalancingPolicy.ROUND_ROBIN: round_robin, BalancingPolicy.LEAST_OUTSTANDING: least_outstanding}
 
 MakeLauncher = Callable[[LauncherChoice, ev.Events], Launcher]
 
@@ -126,9 +119,7 @@ class Daemon:
         for listener in (logging.log_event, *listeners, self._remember):
             self._events.subscribe(listener)
         self._notifier = Notifier(environ)
-        self._rotation = Rotation(
-            CHOICES[settings.balancer.policy], QueueLimits(settings.queue.size, settings.queue.timeout)
-        )
+        self._rotation = rules.rotation(settings)
         self._launcher = make_launcher(settings.replicas.launcher, self._events)
         self._stub = WarmUpStub()
         self._balancer = Balancer(rotation=self._rotation, settings=settings, events=self._events, health=self.status)
@@ -137,7 +128,7 @@ class Daemon:
             rotation=self._rotation,
             events=self._events,
             make_replica=self._make_replica,
-            rules=_fleet_rules(settings),
+            rules=rules.fleet(settings),
             launcher=self._launcher,
         )
         self._watch = FileWatch(
@@ -362,20 +353,3 @@ class Daemon:
 
     def log_lines(self, slots: tuple[int, ...], *, follow: bool) -> AsyncIterator[LogLine]:
         return self._logging.logbook.lines(slots, follow=follow)
-
-
-def _fleet_rules(settings: Settings) -> FleetRules:
-    restart = settings.restart
-    return FleetRules(
-        Rules(
-            settle=settings.rollout.settle,
-            start_timeout=settings.replicas.start_timeout,
-            restart=RestartRules(
-                initial=restart.initial,
-                maximum=restart.maximum,
-                maximum_when_short=restart.maximum_when_short,
-                early=restart.early,
-            ),
-        ),
-        HealthRules(give_up_after=settings.health.give_up_after, kill_after=settings.health.kill_after),
-    )

@@ -202,7 +202,7 @@ class RequestFinished(Event):
 
     `route` is a name from a small fixed set, never the raw path. `status` is what the client got (0 when it left
     first). `replica` is the slot that answered, None when the balancer did by itself. `outcome` is one of "answered",
-    "client_gone", "cut", "refused", "unavailable".
+    "client_gone", "cut", "refused", "unavailable". `waited` is the part of `seconds` that it stood in line.
     """
 
     method: str
@@ -213,6 +213,7 @@ class RequestFinished(Event):
     attempts: int
     seconds: float
     request_id: str
+    waited: float = 0.0
 
 
 Listener = Callable[[Event], None]

@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
+import random
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from supervisor.errors import NobodyReady
-from supervisor.policy.balancing import Candidate, Choose
+from supervisor.policy.balancing import NOBODY, Asking, BalancingRules, Choose, decayed
 from supervisor.policy.queueing import QueueLimits, retry_after
 
 
@@ -44,6 +47,9 @@ class Upstream:
     leaving: bool = False
     in_flight: int = 0
     served: int = 0
+    ready_at: float = -math.inf  # when it was put into rotation
+    failures: float = 0.0  # of its own, as of `failed_at`; see policy.balancing
+    failed_at: float = 0.0
     last_byte_at: float = float("-inf")  # when a byte of a response was last relayed from it, monotonic
     unanswered: set[Unanswered] = dataclasses.field(default_factory=set, repr=False)
     idle: asyncio.Event = dataclasses.field(default_factory=asyncio.Event, repr=False)
@@ -68,15 +74,28 @@ class Rotation:
     """The upstreams in rotation and the line in front of them.
 
     `choose` is the balancing policy. A suspect upstream is chosen only when all are suspect: a pool in which everybody
-    is suspect has a problem that ejecting does not solve.
+    is suspect has a problem that ejecting does not solve. `jitter` draws from 0 to 1.
     """
 
-    def __init__(self, choose: Choose, limits: QueueLimits) -> None:
+    def __init__(
+        self,
+        choose: Choose,
+        limits: QueueLimits,
+        rules: BalancingRules | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self._choose = choose
         self._limits = limits
+        self._rules = rules or BalancingRules()
+        self._clock = clock
+        self._jitter = jitter
         self._upstreams: dict[int, Upstream] = {}
+        self._order: list[Upstream] = []  # those that take requests, by slot
         self._line: deque[Waiter] = deque()
-        self._cursor = -1
+        self._asking = Asking()
+        self._settled_at = -math.inf  # when nobody is a newcomer any more
         self._left: list[Callable[[Upstream], None]] = []
         self._key_headers: frozenset[str] = frozenset()
 
@@ -97,7 +116,7 @@ class Rotation:
     @property
     def available(self) -> int:
         """How many upstreams may be given a request."""
-        return sum(1 for upstream in self._upstreams.values() if not upstream.leaving)
+        return len(self._order)
 
     @property
     def key_headers(self) -> frozenset[str]:
@@ -113,7 +132,10 @@ class Rotation:
     def add(self, upstream: Upstream) -> None:
         """Puts a ready replica into rotation; requests in line get it at once."""
         upstream.idle.set()
+        upstream.ready_at = self._clock()
+        self._settled_at = upstream.ready_at + self._rules.slow_start
         self._upstreams[upstream.replica] = upstream
+        self._place(upstream)
         self._key_headers |= {upstream.key_header.lower()}
         self._serve_line()
 
@@ -126,7 +148,7 @@ class Rotation:
     def give_up(self, replica: int) -> None:
         """What waits there for the first byte of an answer may go elsewhere, if there is anybody better."""
         upstream = self._upstreams.get(replica)
-        if upstream is not None and any(not other.suspect and not other.leaving for other in self._upstreams.values()):
+        if upstream is not None and any(not other.suspect for other in self._order if other is not upstream):
             for request in tuple(upstream.unanswered):
                 request.give_up()
 
@@ -134,14 +156,14 @@ class Rotation:
         """Gives it no new request; what it holds goes on. Does nothing for one that is not in rotation."""
         upstream = self._upstreams.get(replica)
         if upstream is not None:
-            upstream.leaving = True
+            self._displace(upstream)
 
     def remove(self, replica: int) -> None:
         """Takes it out for good. Does nothing the second time."""
         upstream = self._upstreams.pop(replica, None)
         if upstream is not None:
-            upstream.leaving = True
             upstream.idle.set()
+            self._displace(upstream)
             for listener in self._left:
                 listener(upstream)
 
@@ -157,22 +179,47 @@ class Rotation:
     # The balancer's side.
 
     async def lease(self, tried: frozenset[int] = frozenset(), *, timeout: float | None = None) -> Upstream:  # noqa: ASYNC109
-        """An upstream for one request, in the order of asking; give it back with `release`.
+        """An upstream for one request, at once or after a wait: see `take` and `wait`."""
+        return self.take(tried) or await self.wait(tried, timeout=timeout)
 
-        `tried` are replicas that this request must not get again, unless no other appears within SECOND_CHANCE.
-        `timeout` shortens the wait in line, for a request that has waited before. Raises NobodyReady when the line is
-        full or the wait in it is too long.
+    def take(self, tried: frozenset[int] = frozenset()) -> Upstream | None:
+        """An upstream for one request, if one can be had now; give it back with `release`.
+
+        `tried` are replicas that this request must not get again.
         """
         # Whoever stands in line cannot be served by what is present, so nobody is overtaken here.
-        upstream = self._pick(tried)
-        if upstream is not None:
-            return self._taken(upstream)
+        asking = self._asking
+        asking.tried = tried
+        asking.now = now = self._clock()
+        asking.newcomers = now < self._settled_at
+        index = self._choose(self._order, asking, self._rules)
+        if index == NOBODY:
+            return None
+        upstream = self._order[index]
+        asking.cursor = upstream.slot
+        asking.turn += 1
+        upstream.served += 1
+        upstream.in_flight += 1
+        if upstream.in_flight == 1:
+            upstream.idle.clear()
+        return upstream
+
+    async def wait(self, tried: frozenset[int] = frozenset(), *, timeout: float | None = None) -> Upstream:  # noqa: ASYNC109
+        """What `take` gives, as soon as it can, in the order of asking.
+
+        `tried` counts no more when no other upstream appears within SECOND_CHANCE. A request that has tried one before
+        was let in before, so it stands in front, even where the line is full. `timeout` shortens the wait. Raises
+        NobodyReady when the line is full or the wait in it is too long.
+        """
         limit = self._limits.timeout if timeout is None else min(timeout, self._limits.timeout)
-        if len(self._line) >= self._limits.size:
-            raise NobodyReady("no replica is ready and the queue is full", retry_after=retry_after(self._limits))
+        if len(self._line) >= self._limits.size and not tried:
+            raise self._nobody("and the queue is full" if self._limits.size else "and nobody waits in a queue")
         loop = asyncio.get_running_loop()
         waiter = Waiter(loop.create_future(), tried)
-        self._line.append(waiter)
+        if tried:
+            self._line.appendleft(waiter)
+        else:
+            self._line.append(waiter)
         second_chance = loop.call_later(SECOND_CHANCE, self._forgive, waiter) if tried else None
         try:
             async with asyncio.timeout(limit):
@@ -181,9 +228,7 @@ class Rotation:
             upstream = self._left_line(waiter)
             if upstream is not None:
                 return upstream
-            raise NobodyReady(
-                f"no replica became ready within {self._limits.timeout:g} s", retry_after=retry_after(self._limits)
-            ) from None
+            raise self._nobody(f"and that did not change within {limit:.3g} s") from None
         except asyncio.CancelledError:
             upstream = self._left_line(waiter)
             if upstream is not None:
@@ -194,10 +239,22 @@ class Rotation:
                 second_chance.cancel()
 
     def release(self, upstream: Upstream) -> None:
-        """Ends one lease."""
+        """Ends one lease; the place goes to whoever is first in line."""
         upstream.in_flight -= 1
         if upstream.in_flight == 0:
             upstream.idle.set()
+        if self._line:
+            self._serve_line()
+
+    def failed(self, upstream: Upstream) -> None:
+        """The replica itself failed a request; for a while that counts as a request that it holds."""
+        now = self._clock()
+        upstream.failures = 1.0 + decayed(upstream.failures, now - upstream.failed_at)
+        upstream.failed_at = now
+
+    def _nobody(self, what: str) -> NobodyReady:
+        why = "every replica works on as many requests as it may" if self._order else "no replica is ready"
+        return NobodyReady(f"{why}, {what}", retry_after=retry_after(self._limits, self._jitter()))
 
     def _forgive(self, waiter: Waiter) -> None:
         waiter.tried = frozenset()
@@ -214,28 +271,23 @@ class Rotation:
 
     def _serve_line(self) -> None:
         """Gives what is present to whoever may have it, in order; one that may not does not hold up those behind."""
-        if not self.available:
-            return
         for waiter in tuple(self._line):
             if waiter.future.done():
                 continue  # cancelled in this very turn; it leaves the line by itself
-            upstream = self._pick(waiter.tried)
+            upstream = self.take(waiter.tried)
             if upstream is not None:
                 self._line.remove(waiter)
-                waiter.future.set_result(self._taken(upstream))
+                waiter.future.set_result(upstream)
+            elif not waiter.tried:
+                return  # there is nothing for anybody
 
-    def _pick(self, tried: frozenset[int]) -> Upstream | None:
-        present = [upstream for upstream in self._upstreams.values() if not upstream.leaving]
-        fresh = [upstream for upstream in present if upstream.replica not in tried]
-        healthy = [upstream for upstream in fresh if not upstream.suspect] or fresh
-        if not healthy:
-            return None
-        candidates = [Candidate(slot=u.slot, replica=u.replica, in_flight=u.in_flight) for u in healthy]
-        index, self._cursor = self._choose(candidates, self._cursor)
-        return healthy[index]
+    def _place(self, upstream: Upstream) -> None:
+        """Puts it where its slot's turn is; one of a slot that is being replaced comes behind the one that leaves."""
+        self._order.append(upstream)
+        self._order.sort(key=lambda each: (each.slot, each.replica))
 
-    def _taken(self, upstream: Upstream) -> Upstream:
-        upstream.in_flight += 1
-        upstream.served += 1
-        upstream.idle.clear()
-        return upstream
+    def _displace(self, upstream: Upstream) -> None:
+        upstream.leaving = True
+        if upstream in self._order:
+            self._order.remove(upstream)
+            self._serve_line()  # where only suspects are left, they count again

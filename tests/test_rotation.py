@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from pydantic import SecretStr
 
 from supervisor import rotation as module
 from supervisor.errors import NobodyReady
-from supervisor.policy.balancing import least_outstanding, round_robin
+from supervisor.policy.balancing import BalancingRules, least_outstanding, round_robin
 from supervisor.policy.queueing import QueueLimits
 from supervisor.rotation import Rotation, Upstream
 
@@ -197,3 +198,133 @@ async def test_key_headers_are_remembered_in_lower_case():
 
 def test_a_repr_shows_no_secret():
     assert "sk-secret" not in repr(upstream(1))
+
+
+# A limit for each replica.
+
+
+def limited(*replicas: int, most: int, size: int = 10) -> Rotation:
+    made = Rotation(round_robin, QueueLimits(size=size, timeout=5.0), BalancingRules(max_in_flight=most))
+    for replica in replicas:
+        made.add(upstream(replica))
+    return made
+
+
+async def test_what_is_beyond_the_limit_waits_and_a_place_that_becomes_free_goes_to_who_is_first():
+    made = limited(1, 2, most=1)
+    held = [await made.lease(), await made.lease()]
+    assert {each.replica for each in held} == {1, 2}
+    order: list[int] = []
+
+    async def one(number: int) -> None:
+        leased = await made.lease()
+        order.append(number)
+        made.release(leased)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(5):
+            group.create_task(one(number))
+            await in_line(made, number + 1)
+        made.release(held[0])
+        # Whoever comes in the very turn in which a place becomes free finds it taken already.
+        assert made.take() is None
+        group.create_task(one(5))
+    assert order == [0, 1, 2, 3, 4, 5]
+    made.release(held[1])
+    assert (made.waiting, made.in_flight) == (0, 0)
+
+
+async def test_no_history_of_takes_and_releases_goes_beyond_the_limit_or_leaves_a_place_empty_while_one_waits():
+    draw = random.Random(7)
+    made = limited(1, 2, 3, most=2, size=50)
+    held: list[Upstream] = []
+    waiting: list[asyncio.Task[Upstream]] = []
+    for _ in range(2000):
+        match draw.choice(["come", "come", "end", "leave"]):
+            case "come" if len(waiting) < 40:
+                waiting.append(asyncio.create_task(made.lease()))
+            case "end" if held:
+                made.release(held.pop(draw.randrange(len(held))))
+            case "leave" if waiting:
+                draw.choice(waiting).cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        held += [task.result() for task in waiting if task.done() and not task.cancelled()]
+        waiting = [task for task in waiting if not task.done()]
+        assert all(each.in_flight <= 2 for each in made)
+        assert made.in_flight == len(held)
+        assert made.waiting == len(waiting)
+        assert not waiting or made.in_flight == 6
+    for task in waiting:
+        task.cancel()
+
+
+async def test_a_full_pool_with_no_room_in_line_says_which_of_the_two_it_is():
+    made = limited(1, most=1, size=0)
+    await made.lease()
+    with pytest.raises(NobodyReady, match="as many requests as it may"):
+        await made.lease()
+    with pytest.raises(NobodyReady, match="no replica is ready"):
+        await limited(most=1, size=0).lease()
+
+
+async def test_a_request_that_goes_elsewhere_stands_in_front_even_of_a_full_line():
+    made = limited(1, most=1, size=1)
+    held = await made.lease()
+    newcomer = asyncio.create_task(made.lease())
+    await in_line(made, 1)
+    again = asyncio.create_task(made.lease(frozenset({7})))
+    await in_line(made, 2)
+    made.release(held)
+    assert (await asyncio.wait_for(again, 5)).replica == 1
+    assert not newcomer.done()
+    newcomer.cancel()
+
+
+async def test_those_in_line_get_a_suspect_when_the_last_that_was_well_has_gone():
+    made = limited(1, 2, most=1)
+    made.set_suspect(2, suspect=True)
+    assert (await made.lease()).replica == 1
+    waiter = asyncio.create_task(made.lease())
+    await in_line(made, 1)
+    made.remove(1)
+    assert (await asyncio.wait_for(waiter, 5)).replica == 2
+
+
+# Newcomers and failures.
+
+
+async def test_a_replica_that_joins_others_gets_its_share_step_by_step_and_a_single_one_all():
+    now = 1000.0
+    made = Rotation(round_robin, QueueLimits(1, 1.0), BalancingRules(slow_start=10.0), clock=lambda: now)
+    made.add(upstream(1))
+    assert {(await made.lease()).replica for _ in range(20)} == {1}
+    now += 20.0
+    made.add(upstream(2))
+    given = []
+    for _ in range(4):
+        leased = [(await made.lease()).replica for _ in range(1000)]
+        given.append(leased.count(2))
+        now += 4.0
+    assert given[0] < 200 < given[1] < given[2] <= given[3] == 500
+
+
+async def test_one_that_fails_at_once_does_not_attract_requests():
+    now = 1000.0
+    made = Rotation(least_outstanding, QueueLimits(1, 1.0), clock=lambda: now)
+    for replica in (1, 2):  # these hold what they got; the third answers everything with a failure, at once
+        made.add(upstream(replica))
+    for _ in range(6):
+        await made.lease()
+    made.add(upstream(3))
+    failures = 0
+    for _ in range(100):
+        leased = await made.lease()
+        made.release(leased)
+        if leased.replica == 3:
+            made.failed(leased)
+            failures += 1
+        now += 0.01
+    assert failures <= 5
+    now += 60.0
+    assert (await made.lease()).replica == 3

@@ -16,10 +16,9 @@ from typing import Any, cast
 
 from pydantic import SecretStr
 
+from supervisor import rules
 from supervisor.balancer.server import Balancer
 from supervisor.events import Event, Events, RequestFinished
-from supervisor.policy.balancing import round_robin
-from supervisor.policy.queueing import QueueLimits
 from supervisor.rotation import Rotation, Upstream
 from supervisor.settings.schema import Settings
 from supervisor.status import (
@@ -283,7 +282,7 @@ class Bench:
 async def bench(*replicas: ScriptedReplica, **sections: dict[str, Any]) -> AsyncIterator[Bench]:
     """A balancer with these replicas in rotation; `sections` are settings, by section."""
     settings = Settings.model_validate({**sections, "balancer": {"port": 0, **sections.get("balancer", {})}})
-    rotation = Rotation(round_robin, QueueLimits(size=settings.queue.size, timeout=settings.queue.timeout))
+    rotation = rules.rotation(settings)
     events = Events()
     balancer = Balancer(rotation=rotation, settings=settings, events=events, health=lambda: made.status())  # noqa: PLW0108 - it is made below
     seen: list[RequestFinished] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from supervisor.balancer.relay import RequestBody
-from supervisor.balancer.upstream import Connection, ResponseHead
+from supervisor.balancer.upstream import Connection, ResponseHead, ResponseTimeout
 from supervisor.errors import NotSent, ReplicaGivenUp, ReplicaLost, UpstreamError
 from supervisor.events import Events, RequestRetried, RequestSuspected
 from supervisor.policy import retry
@@ -48,12 +48,18 @@ class Dispatch:
         self._lost = 0  # attempts that a replica may have seen
         self._waits_on: Connection | None = None
         self.attempts = 0
+        self.waited = 0.0  # seconds in line
         self.slot: int | None = None
 
     async def lease(self) -> Upstream:
         """A replica that has not failed this request yet; to be given back. Raises NobodyReady."""
-        left = max(0.0, self._deadline - self._loop.time())
-        upstream = await self._rotation.lease(self._tried, timeout=left)
+        upstream = self._rotation.take(self._tried)
+        if upstream is None:
+            since = self._loop.time()
+            try:
+                upstream = await self._rotation.wait(self._tried, timeout=max(0.0, self._deadline - since))
+            finally:
+                self.waited += self._loop.time() - since
         self.attempts += 1
         self.slot = upstream.slot
         return upstream
@@ -75,6 +81,7 @@ class Dispatch:
 
     def after(self, error: UpstreamError, upstream: Upstream) -> Next:
         """What follows from an attempt that failed before the client got a byte."""
+        self.failed(error, upstream)
         failure = _failure(error)
         following = self._decide(failure)
         self._tried |= {upstream.replica}
@@ -84,6 +91,11 @@ class Dispatch:
                 RequestRetried(upstream.replica, upstream.slot, self._route.name, failure.value, self._request_id)
             )
         return following
+
+    def failed(self, error: UpstreamError, upstream: Upstream) -> None:
+        """Counts what was the replica's own failure; how long it is silent is mostly its provider's."""
+        if not isinstance(error, ResponseTimeout):
+            self._rotation.failed(upstream)
 
     def accuse(self, method: str, path: str) -> None:
         """Tells of a request that is Next.SUSPECT."""

@@ -128,6 +128,7 @@ class Exchange:
                     attempts=0 if dispatch is None else dispatch.attempts,
                     seconds=self._loop.time() - self._started,
                     request_id=self._request_id,
+                    waited=0.0 if dispatch is None else dispatch.waited,
                 )
             )
 
@@ -177,6 +178,7 @@ class Exchange:
                     return await self._through(dispatch, upstream, body, client, keyless=keyless)
                 except UpstreamError as error:
                     if self._client.begun:
+                        dispatch.failed(error, upstream)
                         self._outcome = "cut"
                         return _CLOSING
                     if body.failure is not None:

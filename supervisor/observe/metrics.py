@@ -52,6 +52,12 @@ class Metrics:
             buckets=BUCKETS,
             registry=registry,
         )
+        self._waits = Histogram(
+            "litesup_queue_wait_seconds",
+            "How long requests stood in line, of those that had to.",
+            buckets=BUCKETS,
+            registry=registry,
+        )
         self._retries = Counter(
             "litesup_request_retries",
             "Requests that went to another replica, by why: not sent (nothing reached the first one), lost (it ended), "
@@ -101,6 +107,8 @@ class Metrics:
                 counter, seconds = self._children.get(labels) or self._adopt(labels)
                 counter.inc()
                 seconds.observe(event.seconds)
+                if event.waited:
+                    self._waits.observe(event.waited)
             case events.RequestRetried():
                 self._retries.labels(event.reason).inc()
             case events.RequestSuspected():

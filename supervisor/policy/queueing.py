@@ -13,6 +13,9 @@ class QueueLimits:
     timeout: float
 
 
-def retry_after(limits: QueueLimits) -> float:
-    """Seconds after which a refused request has a fair chance: soon, because a replica is ready within a second."""
-    return min(1.0, limits.timeout)
+def retry_after(limits: QueueLimits, draw: float) -> float:
+    """Seconds after which a refused request has a fair chance: soon, because a replica is ready within a second.
+
+    `draw`, from 0 to 1, spreads those who were refused together: clients obey this to the millisecond.
+    """
+    return min(1.0, limits.timeout) * (0.5 + draw / 2)

@@ -90,6 +90,7 @@ class Balancer(Section):
     host: Annotated[Names, Field(min_length=1)] = ("127.0.0.1", "::1")
     port: Port = 8000
     policy: BalancingPolicy = BalancingPolicy.ROUND_ROBIN
+    slow_start: SecondsOrZero = 10.0  # in which the share of a replica that has become ready grows to a full one
     connect_timeout: Seconds = 2.0
     response_timeout: Seconds = 600.0  # from the request's last byte to the response's first, and between its chunks
     keepalive_timeout: Seconds = 75.0  # an idle client connection is closed after this
@@ -159,6 +160,7 @@ class Replicas(Section):
 
     count: Annotated[Count, Field(le=MOST_REPLICAS)] | None = None  # None: one per usable core, at least two
     launcher: LauncherChoice = LauncherChoice.AUTO
+    max_in_flight: Count | None = None  # requests that one replica works on; the others wait in the queue
     start_timeout: Seconds = 120.0  # from spawn to the first answer
     warm_up_timeout: Seconds = 10.0
     drain_timeout: Seconds = 600.0

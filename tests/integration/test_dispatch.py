@@ -240,6 +240,39 @@ async def test_a_stream_lets_go_of_its_body_as_soon_as_it_is_answered(short_dir:
         assert b.balancer.snapshot().held_bytes == 0
 
 
+async def test_beyond_what_a_replica_may_work_on_requests_wait_their_turn(short_dir: Path) -> None:
+    go = asyncio.Semaphore(0)
+    at_once = 0
+
+    async def slow(call: Call) -> None:
+        nonlocal at_once
+        body = await call.read_body()
+        at_once = max(at_once, b.replicas[0].upstream.in_flight)
+        await go.acquire()
+        await call.reply(body)
+
+    sections = {"replicas": {"max_in_flight": 2}, "queue": {"size": 3}}
+    async with bench(ScriptedReplica(short_dir, 0, slow), **sections) as b:
+        clients = []
+        for number in range(5):
+            clients.append(await b.connect())
+            await clients[-1].send("POST", CHAT, body=b"%d" % number)
+            await eventually(lambda: b.rotation.in_flight + b.rotation.waiting == len(clients))
+        assert (b.rotation.in_flight, b.rotation.waiting) == (2, 3)
+        refused = await b.ask("POST", CHAT, body=b"too many")
+        assert (refused.status, refused.one("x-should-retry")) == (503, "true")
+        assert "as many requests as it may" in refused.json()["error"]["message"]
+        clients[2].leave()
+        await eventually(lambda: b.rotation.waiting == 2)
+        for _ in range(4):
+            go.release()
+        assert [(await clients[number].answer()).body for number in (0, 1, 3, 4)] == [b"0", b"1", b"3", b"4"]
+        assert [request.body for request in b.replicas[0].requests] == [b"0", b"1", b"3", b"4"]
+        assert at_once == 2
+        waited = [event.waited for event in b.seen if event.outcome == "answered"]
+        assert [wait > 0 for wait in waited] == [False, False, True, True]
+
+
 @pytest.mark.parametrize(
     ("pieces", "at_boundary"),
     [
