@@ -20,6 +20,13 @@ from supervisor.litellm_config.generation import Generation
 STOPS = "the daemon stops"
 
 
+def refuse(future: asyncio.Future[Any], why: str) -> None:
+    """Tells whoever asked that it will not be. Does nothing for one who was told something already."""
+    if not future.done():
+        future.set_exception(LitesupError(why))
+        future.exception()  # not everybody who asked waits; an error that nobody reads is no news
+
+
 class Mailbox:
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Message] = asyncio.Queue()
@@ -75,6 +82,4 @@ class Mailbox:
                 case Want(outcome=future) | Replace(done=future) | DrainSlot(done=future):
                     futures.append(future)
         for future in futures:
-            if not future.done():
-                future.set_exception(LitesupError(STOPS))
-                future.exception()  # not everybody who asked waits; an error that nobody reads is no news
+            refuse(future, STOPS)

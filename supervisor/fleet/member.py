@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from supervisor.fleet.replica import Replica
 from supervisor.litellm_config.generation import Generation
@@ -16,49 +16,63 @@ from supervisor.rotation import Upstream
 
 @dataclass(slots=True)
 class Member:
-    """Moments are monotonic seconds."""
+    """`view` is what the planner knows of it, and where its state is kept. Moments are monotonic seconds."""
 
     shell: Replica
     generation: Generation
     reason: str  # why it was spawned
-    spawned_at: float
-    state: State = State.STARTING
+    view: ReplicaView
     pid: int | None = None
-    ready_since: float | None = None
-    doubted: bool = False
     vitals: Vitals = dataclasses.field(default_factory=Vitals)
     leaving: str = ""  # why it is to go, once it is
     killed: str = ""  # why it was killed, once it is
 
+    @classmethod
+    def spawned(cls, shell: Replica, generation: Generation, *, reason: str, now: float) -> Self:
+        spec = shell.spec
+        return cls(
+            shell, generation, reason, ReplicaView(spec.replica, spec.slot, generation.digest, State.STARTING, now)
+        )
+
     @property
     def replica(self) -> int:
-        return self.shell.spec.replica
+        return self.view.replica
 
     @property
     def slot(self) -> int:
-        return self.shell.spec.slot
+        return self.view.slot
 
     @property
     def expected(self) -> bool:
         """Whether its end is litesup's wish and not its own failure."""
         return bool(self.leaving)
 
+    @property
+    def state(self) -> State:
+        return self.view.state
+
+    @property
+    def spawned_at(self) -> float:
+        return self.view.spawned_at
+
+    @property
+    def ready_since(self) -> float | None:
+        return self.view.ready_since
+
     def happens(self, happening: Happening) -> bool:
         """Moves on; true when the state changed."""
-        before = self.state
-        self.state = advance(before, happening)
-        return self.state is not before
+        state = advance(self.state, happening)
+        if state is self.state:
+            return False
+        self.view = dataclasses.replace(self.view, state=state)
+        return True
 
-    def view(self) -> ReplicaView:
-        return ReplicaView(
-            replica=self.replica,
-            slot=self.slot,
-            generation=self.generation.digest,
-            state=self.state,
-            spawned_at=self.spawned_at,
-            ready_since=self.ready_since,
-            doubted=self.doubted,
-        )
+    def became_ready(self, now: float) -> None:
+        self.vitals = self.vitals.answered(now)
+        self.view = dataclasses.replace(self.view, ready_since=now)
+
+    def in_doubt(self) -> None:
+        self.view = dataclasses.replace(self.view, doubted=True)
 
     def upstream(self) -> Upstream:
         """What the balancer gets to know of it."""

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor import events as ev
-from supervisor.errors import LitesupError
 from supervisor.fleet.course import Course
 from supervisor.fleet.launch.spec import Launcher
-from supervisor.fleet.mailbox import STOPS, Mailbox
+from supervisor.fleet.mailbox import STOPS, Mailbox, refuse
 from supervisor.fleet.member import Member, SlotHistory
 from supervisor.fleet.messages import (
     Answered,
@@ -181,11 +180,10 @@ class Pool:
         return World(
             count=self._count,
             generation=course.wanted.digest,
-            replicas=[member.view() for member in self._members.values()],
+            replicas=[member.view for member in self._members.values()],
             slots=self._records,
             trial=course.trial,
             replace=self._replacements.replicas,
-            lost_canary=bool(course.lost_canary),
             loading=self._preparation.loading(course.wanted.digest),
             unloadable=self._preparation.failure(course.wanted.digest),
         )
@@ -243,8 +241,7 @@ class Pool:
                 raise AssertionError(message)
 
     def _became_ready(self, member: Member, now: float) -> None:
-        member.ready_since = now
-        member.vitals = member.vitals.answered(now)
+        member.became_ready(now)
         self._rotation.add(member.upstream())
         self.course.served(member.generation.digest)
         assert member.pid is not None
@@ -262,7 +259,7 @@ class Pool:
         del self._members[member.replica]
         self._replacements.exited(member.replica)
         self._rotation.remove(member.replica)
-        view = member.view()
+        view = member.view
         member.happens(Happening.EXITED)
         text = str(message.status) if message.status is not None else message.error
         if member.killed:
@@ -291,18 +288,18 @@ class Pool:
 
     def _note_want(self, message: Want, now: float) -> None:
         if self._stopping:
-            message.outcome.set_exception(LitesupError(STOPS))
+            refuse(message.outcome, STOPS)
         elif self.course.want(message, now) or message.again:
             self._records = {slot: forgiven(record) for slot, record in self._records.items()}
 
     def _note_replace(self, message: Replace) -> None:
         if self._stopping:
-            message.done.set_exception(LitesupError(STOPS))
+            refuse(message.done, STOPS)
             return
         slots = message.slots or tuple(range(1, self._count + 1))
         unknown = sorted(slot for slot in slots if not 1 <= slot <= self._count)
         if unknown:
-            message.done.set_exception(LitesupError(f"there is no slot {unknown[0]}; slots are 1 to {self._count}"))
+            refuse(message.done, f"there is no slot {unknown[0]}; slots are 1 to {self._count}")
             return
         numbers = frozenset(m.replica for m in self._members.values() if m.slot in slots and m.state in LIVE)
         self._replacements.add(Wish(message.done, tuple(sorted(slots)), numbers))
@@ -310,7 +307,7 @@ class Pool:
     def _note_drain(self, slot: int, done: asyncio.Future[None], now: float) -> None:
         serving = [m for m in self._members.values() if m.slot == slot and m.state in LIVE]
         if not serving:
-            done.set_exception(LitesupError(f"slot {slot} has no replica to drain; slots are 1 to {self._count}"))
+            refuse(done, f"slot {slot} has no replica to drain; slots are 1 to {self._count}")
             return
         for member in serving:
             self._leave(member, "drained by the operator")
@@ -337,7 +334,7 @@ class Pool:
         target = self.course.target(action.generation)
         number, self._next_number = self._next_number, self._next_number + 1
         shell = self._make_replica(number, action.slot, target.generation, target.config_path, self.mailbox.post)
-        self._members[number] = Member(shell=shell, generation=target.generation, reason=action.reason, spawned_at=now)
+        self._members[number] = Member.spawned(shell, target.generation, reason=action.reason, now=now)
         if action.canary:
             self.course.canary_is(number)
         assert self._group is not None
@@ -381,10 +378,11 @@ class Pool:
 
     def _finish(self, plan: Plan, now: float) -> None:
         """Tells those who wait for what has now come true, and forgets what nobody needs any more."""
-        self._replacements.tell(
-            live={number for number, member in self._members.items() if member.state in LIVE},
-            serving={member.slot for member in self._members.values() if member.serving},
-            count=self._count,
-        )
+        if self._replacements.waiting():
+            self._replacements.tell(
+                live={number for number, member in self._members.items() if member.state in LIVE},
+                serving={member.slot for member in self._members.values() if member.serving},
+                count=self._count,
+            )
         if plan.settled:
             self.course.arrived(self._running, now)

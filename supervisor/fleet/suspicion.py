@@ -34,7 +34,7 @@ class Suspicion:
         """Why the replica is to be killed, or None. `members` are all of the pool, `wanted` how many should serve."""
         upstream = self._rotation.get(member.replica)
         member.vitals = member.vitals.missed(now, last_byte_at=upstream.last_byte_at if upstream else -math.inf)
-        member.doubted = True
+        member.in_doubt()
         if member.happens(Happening.PROBE_MISSED):
             self._rotation.set_suspect(member.replica, True)
             self._events.publish(ev.ReplicaSuspect(**member.named(), reason=why))

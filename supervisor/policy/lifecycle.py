@@ -21,6 +21,9 @@ class State(enum.Enum):
     STOPPING = "stopping"  # told to end
     EXITED = "exited"
 
+    # Members are one of a kind, and an enum's own hash runs in Python: too slow to ask of a thousand replicas.
+    __hash__ = object.__hash__
+
 
 class Happening(enum.Enum):
     ANSWERED = "answered"  # the first answer to a probe

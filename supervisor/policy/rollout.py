@@ -8,7 +8,8 @@ The rules: surge 1, unavailable 0. A slot gets its replacement before it loses i
 first replica of a generation that has never served is the canary; until it has stood for `settle` seconds, whatever
 falls down comes back on the generation that was last good. It is not spawned while LiteLLM is still being loaded for
 it: until then nothing of the roll-out happens, and its start deadline does not run. A canary that exits, misses a probe
-or never answers ends the trial. What is draining holds up nothing.
+or never answers ends the trial. What is draining holds up nothing. Each answer costs time in proportion to the number
+of replicas.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class ReplicaView:
 class Trial:
     """A roll-out to a generation that has never served everywhere.
 
-    `canary` is the replica on trial, None before it is spawned. `previous` is what to go back to.
+    `canary` is the replica on trial, None before it is spawned: a canary that is not there any more has exited.
+    `previous` is what to go back to.
     """
 
     generation: str
@@ -61,7 +63,6 @@ class World:
     slots: Mapping[int, SlotRecord]
     trial: Trial | None = None
     replace: frozenset[int] = frozenset()
-    lost_canary: bool = False  # the canary exited by itself
     loading: bool = False  # LiteLLM is being loaded for the generation; until then none of it can be launched
     unloadable: str = ""  # why that cannot be done
 
@@ -124,16 +125,34 @@ class Plan:
 NEVER = float("inf")
 
 
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """The world looked through once, so that a plan for a thousand replicas costs no more than a few passes over them.
+
+    `live` is what fills each slot; a slot that nothing fills is missing. `canary` is the replica on trial, if any,
+    `base` the generation that fills empty slots, `serving` how many replicas serve.
+    """
+
+    world: World
+    live: Mapping[int, Sequence[ReplicaView]]
+    doubled: Sequence[int]  # wanted slots that more than one replica fills
+    starting: Sequence[ReplicaView]
+    serving: int
+    canary: int | None
+    base: str
+
+
 def plan(world: World, *, now: float, rules: Rules) -> Plan:
     """The next small step. A verdict on the trial comes alone: what follows from it is asked for anew."""
     verdict, trial_wake = _judge_trial(world, now, rules)
     if verdict is not None:
         return Plan((verdict,), now, settled=False)
-    overdue, start_wake = _overdue(world, now, rules)
-    spawns, spawn_wake = _missing(world, now, rules)
-    surge = () if spawns else _surge(world)
-    actions = (*overdue, *_superfluous(world), *spawns, *surge)
-    settled = not actions and spawn_wake == NEVER and _is_settled(world)
+    sight = _look(world)
+    overdue, start_wake = _overdue(sight, now, rules)
+    spawns, spawn_wake = _missing(sight, now, rules)
+    surge = () if spawns else _surge(sight)
+    actions = (*overdue, *_surplus(sight), *_superfluous(sight), *spawns, *surge)
+    settled = not actions and spawn_wake == NEVER and _is_settled(sight)
     return Plan(actions, min(trial_wake, start_wake, spawn_wake), settled)
 
 
@@ -145,13 +164,13 @@ def _judge_trial(world: World, now: float, rules: Rules) -> tuple[Action | None,
         if trial.failures >= TRIAL_FAILURES:
             return FailTrial(f"{trial.failures} replicas exited while starting"), NEVER
         return None, NEVER
-    if world.unloadable and trial.canary is None:
-        return FailTrial(f"LiteLLM could not be loaded for it: {world.unloadable}"), NEVER
-    if world.lost_canary:
-        return FailTrial("its first replica exited"), NEVER
+    if trial.canary is None:
+        if world.unloadable:
+            return FailTrial(f"LiteLLM could not be loaded for it: {world.unloadable}"), NEVER
+        return None, NEVER
     canary = next((view for view in world.replicas if view.replica == trial.canary), None)
     if canary is None:
-        return None, NEVER
+        return FailTrial("its first replica exited"), NEVER
     if canary.doubted:
         return FailTrial("its first replica missed a probe"), NEVER
     if canary.ready_since is None:
@@ -164,73 +183,91 @@ def _judge_trial(world: World, now: float, rules: Rules) -> tuple[Action | None,
     return None, canary.ready_since + rules.settle
 
 
-def _overdue(world: World, now: float, rules: Rules) -> tuple[tuple[Action, ...], float]:
+def _look(world: World) -> _Sight:
+    live: dict[int, list[ReplicaView]] = {}
+    starting: list[ReplicaView] = []
+    serving = 0
+    for view in world.replicas:
+        if view.state in LIVE:
+            live.setdefault(view.slot, []).append(view)
+            if view.state in SERVING:
+                serving += 1
+            else:
+                starting.append(view)
+    trial = world.trial if world.trial is not None and not world.trial.passed else None
+    return _Sight(
+        world,
+        live,
+        doubled=sorted(slot for slot, views in live.items() if len(views) > 1 and slot <= world.count),
+        starting=starting,
+        serving=serving,
+        canary=None if trial is None else trial.canary,
+        base=world.generation if trial is None else trial.previous,
+    )
+
+
+def _overdue(sight: _Sight, now: float, rules: Rules) -> tuple[tuple[Action, ...], float]:
     kills: list[Action] = []
     wake = NEVER
-    for view in world.replicas:
-        if view.state in (State.STARTING, State.WARMING):
-            deadline = view.spawned_at + rules.start_timeout
-            if now >= deadline:
-                kills.append(Kill(view.replica, f"did not answer within {rules.start_timeout:g} s"))
-            else:
-                wake = min(wake, deadline)
+    for view in sight.starting:
+        deadline = view.spawned_at + rules.start_timeout
+        if now >= deadline:
+            kills.append(Kill(view.replica, f"did not answer within {rules.start_timeout:g} s"))
+        else:
+            wake = min(wake, deadline)
     return tuple(kills), wake
-
-
-def _base(world: World) -> str:
-    """The generation that fills empty slots."""
-    return world.generation if world.trial is None or world.trial.passed else world.trial.previous
 
 
 def _is_right(view: ReplicaView, world: World) -> bool:
     return view.generation == world.generation and view.replica not in world.replace
 
 
-def _is_canary(view: ReplicaView, world: World) -> bool:
-    return world.trial is not None and not world.trial.passed and view.replica == world.trial.canary
-
-
-def _live_in(world: World, slot: int) -> list[ReplicaView]:
-    return [view for view in world.replicas if view.slot == slot and view.state in LIVE]
-
-
-def _missing(world: World, now: float, rules: Rules) -> tuple[tuple[Action, ...], float]:
-    """Spawns for slots that nothing fills, as soon as their backoff allows."""
-    ready = sum(1 for view in world.replicas if view.state in SERVING)
-    short = ready < world.count - 1
+def _missing(sight: _Sight, now: float, rules: Rules) -> tuple[tuple[Action, ...], float]:
+    """Spawns for slots that nothing fills, as soon as their backoff allows. A canary alone fills no slot."""
+    world = sight.world
+    short = sight.serving < world.count - 1
     spawns: list[Action] = []
     wake = NEVER
     for slot in range(1, world.count + 1):
-        if any(not _is_canary(view, world) for view in _live_in(world, slot)):
+        filling = sight.live.get(slot)
+        if filling and (len(filling) > 1 or filling[0].replica != sight.canary):
             continue
         record = world.slots.get(slot, SlotRecord())
         due = due_at(record, short=short, rules=rules.restart)
         if now >= due:
-            spawns.append(Spawn(slot, _base(world), "start" if record == SlotRecord() else "replace what exited"))
+            spawns.append(Spawn(slot, sight.base, "start" if record == SlotRecord() else "replace what exited"))
         else:
             wake = min(wake, due)
     return tuple(spawns), wake
 
 
-def _superfluous(world: World) -> tuple[Action, ...]:
-    """Leaves for what is not wanted any more and whose going costs nothing."""
-    leaves: list[Action] = []
-    leaving: set[int] = set()
+def _surplus(sight: _Sight) -> tuple[Action, ...]:
+    """Leaves for slots that are not wanted any more: at once, unless it would make fewer serve than are wanted."""
+    world, live = sight.world, sight.live
+    surplus = [view for slot in sorted(slot for slot in live if slot > world.count) for view in live[slot]]
+    if not surplus:
+        return ()
+    served = sum(1 for slot in range(1, world.count + 1) if any(view.state in SERVING for view in live.get(slot, ())))
+    serving = [view.replica for view in surplus if view.state in SERVING and view.replica != sight.canary]
+    needed = frozenset(serving[: world.count - served])
+    return tuple(Leave(view.replica, "scaled down") for view in surplus if view.replica not in needed)
+
+
+def _superfluous(sight: _Sight) -> tuple[Action, ...]:
+    """Leaves for what its slot does not need any more; whoever fills a slot alone stays."""
+    leaves: dict[int, Leave] = {}
 
     def leave(views: Iterable[ReplicaView], reason: str) -> None:
         for view in views:
-            if view.replica not in leaving:
-                leaving.add(view.replica)
-                leaves.append(Leave(view.replica, reason))
+            leaves.setdefault(view.replica, Leave(view.replica, reason))
 
-    for slot in sorted({view.slot for view in world.replicas if view.slot > world.count}):
-        leave(_live_in(world, slot), "scaled down")
-    base = _base(world)
-    for slot in range(1, world.count + 1):
-        live = [view for view in _live_in(world, slot) if not _is_canary(view, world)]
-        settled = [view for view in live if view.generation == base and view.replica not in world.replace]
+    for slot in sight.doubled:
+        candidates = [view for view in sight.live[slot] if view.replica != sight.canary]
+        settled = [
+            view for view in candidates if view.generation == sight.base and view.replica not in sight.world.replace
+        ]
         ready = [view for view in settled if view.state in SERVING]
-        others = [view for view in live if view not in settled]
+        others = [view for view in candidates if view not in settled]
         if ready:
             keep = min(ready, key=lambda view: view.replica)
             leave((view for view in settled if view is not keep), "superfluous")
@@ -243,12 +280,16 @@ def _superfluous(world: World) -> tuple[Action, ...]:
                 leave(stale, "superseded")
             leave(settled[1:], "superfluous")
             leave(serving[1:], "superseded")
-    return tuple(leaves)
+    return tuple(leaves.values())
 
 
-def _surge(world: World) -> tuple[Action, ...]:
-    """The one replacement that may be started now, while every slot is filled and none twice."""
-    if sum(1 for view in world.replicas if view.state in LIVE) > world.count:
+def _surge(sight: _Sight) -> tuple[Action, ...]:
+    """The one replacement that may be started now, while no slot is filled twice.
+
+    A slot that waits for its backoff counts as filled: what fills it comes on top of the surge.
+    """
+    world = sight.world
+    if sight.doubled:
         return ()
     trial = world.trial
     if trial is not None and not trial.passed:
@@ -256,28 +297,23 @@ def _surge(world: World) -> tuple[Action, ...]:
             return ()
         serving = [view.slot for view in world.replicas if view.state in SERVING and view.slot <= world.count]
         return (Spawn(min(serving, default=1), trial.generation, "canary", canary=True),)
-    pending: list[int] = []
+    if any(_is_right(view, world) for view in sight.starting):
+        return ()  # one at a time, also counting what fills a hole
     for slot in range(1, world.count + 1):
-        live = _live_in(world, slot)
-        right = [view for view in live if _is_right(view, world)]
-        if any(view.state not in SERVING for view in right):
-            return ()  # one at a time, also counting what fills a hole
-        if live and not right:
-            pending.append(slot)
-    if not pending:
-        return ()
-    reason = (
-        "restart" if all(view.generation == world.generation for view in _live_in(world, pending[0])) else "roll-out"
-    )
-    return (Spawn(pending[0], world.generation, reason),)
+        filling = sight.live.get(slot)
+        if filling and not _is_right(filling[0], world):
+            reason = "restart" if filling[0].generation == world.generation else "roll-out"
+            return (Spawn(slot, world.generation, reason),)
+    return ()
 
 
-def _is_settled(world: World) -> bool:
-    if world.trial is not None and not world.trial.passed:
+def _is_settled(sight: _Sight) -> bool:
+    world = sight.world
+    if sight.doubled or sight.starting or (world.trial is not None and not world.trial.passed):
         return False
     for slot in range(1, world.count + 1):
-        live = _live_in(world, slot)
-        if len(live) != 1 or not _is_right(live[0], world) or live[0].state not in SERVING:
+        filling = sight.live.get(slot)
+        if not filling or not _is_right(filling[0], world):
             return False
     return True
 
