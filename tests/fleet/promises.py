@@ -115,11 +115,13 @@ class Promises:
         rotation = self._simulation.rotation
         assert {upstream.replica for upstream in rotation if not upstream.leaving} == serving
         if len(serving) < 20:  # choosing among a thousand is measured elsewhere
-            chosen = rotation._pick(frozenset())
+            chosen = rotation.take()
             assert (chosen is None) == (not serving)
-            assert chosen is None or chosen.replica in serving
             suspect = all(upstream.suspect for upstream in rotation if not upstream.leaving)
-            assert chosen is None or not chosen.suspect or suspect
+            if chosen is not None:
+                rotation.release(chosen)
+                assert chosen.replica in serving
+                assert suspect or not chosen.suspect
 
     def _stands(self, member: Member) -> bool:
         settle, now = self._simulation.pool._rules.planning.settle, self._simulation.now
