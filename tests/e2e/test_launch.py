@@ -174,16 +174,27 @@ async def constants(pool: Replicas) -> set[str]:
 
 TOKENIZER = """
 import os
+import sys
 
 def look():
+    import tiktoken.core, tiktoken.registry
+    from litellm import token_counter
     print("TOKENIZER", os.path.isdir(os.environ["TIKTOKEN_CACHE_DIR"]))
+    print("LOADED", *tiktoken.registry.ENCODINGS)
+    shared = tiktoken.get_encoding("cl100k_base")
+    whole = tiktoken.core.Encoding(**tiktoken.registry.ENCODING_CONSTRUCTORS["cl100k_base"]())
+    text = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich <|endoftext|> 漢字"
+    tokens = whole.encode(text, disallowed_special=())
+    print("SAME", tokens == shared.encode(text, disallowed_special=()), shared.decode(tokens) == text)
+    print("COUNTED", [token_counter(model, text="hello there") for model in ("gpt-4", "gpt-4o", "claude-2")])
 """
 
 
-async def test_a_forked_replica_finds_the_tokenizers_that_litellm_brings_along(pool: Replicas):
+async def test_a_forked_replica_counts_tokens_with_the_tokenizers_that_litellm_brings_along(pool: Replicas):
     (pool.directory / "tokenizer.py").write_text(TOKENIZER)
     replica = await pool.ready({"LITELLM_WORKER_STARTUP_HOOKS": "tokenizer:look"})
-    assert "TOKENIZER True" in replica.lines
+    for line in ("TOKENIZER True", "LOADED cl100k_base", "SAME True True", "COUNTED [2, 2, 2]"):
+        assert line in replica.lines
 
 
 NATIVE = """

@@ -42,6 +42,7 @@ def load() -> None:
         with contextlib.suppress(Exception):  # another version has other modules; a replica imports what it needs
             importlib.import_module(name)
     _fill_caches()
+    _let_go()
     _reserve_for_forking()
     global _loaded  # noqa: PLW0603
     _loaded = frozenset(sys.modules)
@@ -53,9 +54,19 @@ def _fill_caches() -> None:
     import litellm.llms
 
     with contextlib.suppress(Exception):
-        litellm.token_counter(model="gpt-4o", text="The tokenizer is loaded by its first use.")
+        litellm.token_counter(text="The tokenizer is loaded by its first use.")
     with contextlib.suppress(Exception):
         litellm.llms.load_guardrail_translation_mappings()
+
+
+def _let_go() -> None:
+    """What was read once and is only kept: the vocabulary, of which the tokenizer's native part has a copy (12 MB), and
+    the text of another, parsed (11 MB). That nobody reads them any more is held by a test."""
+    with contextlib.suppress(Exception):
+        for encoding in sys.modules["tiktoken.registry"].ENCODINGS.values():
+            encoding._mergeable_ranks = {}  # noqa: SLF001
+    with contextlib.suppress(Exception):
+        vars(sys.modules["litellm.utils"]).pop("json_data", None)
 
 
 def modules_to_preload(version: str) -> list[str]:

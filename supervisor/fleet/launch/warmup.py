@@ -1,10 +1,10 @@
 """One plain and one streamed request that nobody sees, through LiteLLM's own application.
 
-Executed by path, never imported by the daemon. Twice: in the fork server, as a rehearsal with answers that LiteLLM
-makes up itself, so that what a first request builds is built once and shared by all replicas; and in each replica, as
-a LiteLLM start-up hook in the loop that will serve, with answers from the daemon's stub. At both times there are no
-models, callbacks, guardrails, keys or database yet; the router knows the one model, and afterwards every module is as
-it was before. A warm-up that fails is reported, and keeps no replica from starting.
+Executed by path, never imported by the daemon. Twice: in the fork server, as a rehearsal with answers made up where
+the HTTP client would connect, so that what a first request builds is built once and shared by all replicas; and in
+each replica, as a LiteLLM start-up hook in the loop that will serve, with answers from the daemon's stub. At both
+times there are no models, callbacks, guardrails, keys or database yet; the router knows the one model, and afterwards
+every module is as it was before. A warm-up that fails is reported, and keeps no replica from starting.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -71,10 +71,43 @@ async def _rehearsal() -> None:
     from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
     from litellm.proxy import proxy_server
 
-    await _requests({"mock_response": "ok"})
+    async with _no_network():
+        await _requests({})
     # Routes are prepared when one is first looked for among them, so probes too need theirs.
     await _look(proxy_server.app, "/health/liveliness")
     await GLOBAL_LOGGING_WORKER.stop()
+
+
+@contextlib.asynccontextmanager
+async def _no_network() -> AsyncIterator[None]:
+    """Answers in place of the HTTP client that LiteLLM gives to OpenAI's: all that is before it is rehearsed too."""
+    import httpx
+    import litellm
+
+    before = litellm.aclient_session
+    async with httpx.AsyncClient(transport=httpx.MockTransport(_made_up)) as client:
+        litellm.aclient_session = client
+        try:
+            yield
+        finally:
+            litellm.aclient_session = before
+
+
+def _made_up(request: Any) -> Any:
+    """A chat completion, streamed if that was asked for."""
+    import httpx
+
+    common: dict[str, Any] = {"id": "chatcmpl-warm-up", "created": 0, "model": "warm-up"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    said = {"role": "assistant", "content": "ok"}
+    if not json.loads(request.content).get("stream"):
+        choice = {"index": 0, "message": said, "finish_reason": "stop"}
+        return httpx.Response(200, json={**common, "object": "chat.completion", "choices": [choice], "usage": usage})
+    choices = ({"index": 0, "delta": said}, {"index": 0, "delta": {}, "finish_reason": "stop"})
+    events: list[dict[str, Any]] = [*({"choices": [choice]} for choice in choices), {"choices": [], "usage": usage}]
+    lines = [json.dumps({**common, "object": "chat.completion.chunk", **event}) for event in events]
+    text = "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"])
+    return httpx.Response(200, text=text, headers={"content-type": "text/event-stream"})
 
 
 async def _requests(answered_by: dict[str, str]) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.util
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -32,3 +34,30 @@ def test_a_version_without_a_list_takes_the_nearest_older_one(program: dict[str,
 
 def test_importing_the_program_imports_no_litellm(program: dict[str, Any]):
     assert "litellm" not in program
+
+
+def package_directory(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def test_nobody_reads_what_the_fork_server_lets_go_of():
+    readers = {
+        (name, line.strip())
+        for package, name in (("tiktoken", "_mergeable_ranks"), ("litellm", "json_data"))
+        for path in package_directory(package).rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(rf"(\.|import .*){name}\b", line) and path.name != "_educational.py"
+    }
+    assert readers == {
+        ("_mergeable_ranks", "self._mergeable_ranks = mergeable_ranks"),
+        ("_mergeable_ranks", '"mergeable_ranks": self._mergeable_ranks,'),  # pickling of an encoding that has no name
+    }
+    source = (package_directory("litellm") / "utils.py").read_text(encoding="utf-8")
+    assert [line for line in source.splitlines() if "json_data" in line] == [
+        "        json_data = json.load(f)",
+        "        json_data = json.load(f)",
+        "claude_json_str = json.dumps(json_data)",
+    ]
