@@ -14,7 +14,6 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
@@ -25,7 +24,7 @@ from supervisor.admin import AdminServer
 from supervisor.balancer.server import Balancer
 from supervisor.control import wire
 from supervisor.control.lock import InstanceLock
-from supervisor.control.operations import LogLine, ReloadOutcome
+from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome
 from supervisor.control.server import ControlServer
 from supervisor.errors import ExitCode, LitesupError
 from supervisor.fleet.launch.auto import make_launcher
@@ -38,6 +37,9 @@ from supervisor.fleet.pool import Pool
 from supervisor.fleet.probe import LivenessProbe
 from supervisor.fleet.replica import Replica, ReplicaTimes
 from supervisor.fleet.snapshot import replica_statuses
+from supervisor.history.first import First
+from supervisor.history.keeper import Keeper
+from supervisor.history.store import History
 from supervisor.litellm_config.generation import Generation
 from supervisor.observe.logs import Logging, set_up_logging
 from supervisor.observe.metrics import Metrics
@@ -46,6 +48,7 @@ from supervisor.reload import Reloader
 from supervisor.report import daemon_status, generation_status, version_of
 from supervisor.settings.schema import MOST_REPLICAS, LauncherChoice, Settings
 from supervisor.status import Condition, Status
+from supervisor.stopping import StopRequest
 from supervisor.systemd import Notifier
 from supervisor.watch import FileWatch, WatchRules
 
@@ -75,23 +78,6 @@ def serve(
         logging.close()
 
 
-@dataclass(slots=True)
-class StopRequest:
-    """Whether the daemon is to end, and how much of a hurry there is."""
-
-    asked: asyncio.Event
-    hurry: asyncio.Event
-    reason: str = ""
-
-    def ask(self, reason: str) -> None:
-        """The first time asks for an orderly end, the second for one without waiting."""
-        if self.asked.is_set():
-            self.hurry.set()
-        else:
-            self.reason = reason
-            self.asked.set()
-
-
 class Daemon:
     """One running litesup. Implements `control.operations.Operations`."""
 
@@ -112,7 +98,7 @@ class Daemon:
         self._logging = logging
         self._started_at = time.time()
         self._was_ready = False
-        self._stop = StopRequest(asyncio.Event(), asyncio.Event())
+        self._stop = StopRequest()
         self._begun = asyncio.Event()  # the configuration that was read at start is wanted
         self._reloads: set[asyncio.Task[None]] = set()
         self._events = ev.Events()
@@ -135,8 +121,9 @@ class Daemon:
             functools.partial(self._reload_quietly, "file changed"),
             WatchRules(settings.rollout.debounce, enabled=settings.rollout.watch),
         )
+        source = settings.config.absolute()
         self._reloader = Reloader(
-            settings.config.absolute(),
+            source,
             environ=environ,
             runtime_dir=runtime,
             state_dir=state,
@@ -145,7 +132,15 @@ class Daemon:
             events=self._events,
             on_generation=logging.hide,
             watch=self._watch.watch,
+            redact=logging.redact,
         )
+        self._keeper = Keeper(
+            History(state, source),
+            settle=settings.rollout.settle,
+            in_force=self._reloader.in_force,
+            events=self._events,
+        )
+        self._events.subscribe(self._keeper.on_event)
         self._control = ControlServer(runtime / wire.SOCKET_NAME, self)
         metrics = Metrics(self.status, dropped_lines=logging.dropped)
         self._events.subscribe(metrics.count)
@@ -157,12 +152,13 @@ class Daemon:
         loading: asyncio.Task[None] | None = None
         try:
             check_socket_path(self._socket_path(10**6))
-            generation = await asyncio.to_thread(self._reloader.read)
-            self._logging.hide(generation)
-            loading = asyncio.create_task(self._load_early(generation), name="load early")
+            last_good = self._settings.rollout.last_good
+            first = await asyncio.to_thread(self._reloader.first, last_good=last_good)
+            self._logging.hide(first.generation)
+            loading = asyncio.create_task(self._load_early(first.generation), name="load early")
             async with contextlib.AsyncExitStack() as stack:
                 await self._open(stack)
-                await self._serve(generation)
+                await self._serve(first)
         finally:
             left = [*([] if loading is None else [loading]), *self._reloads]
             for task in left:
@@ -197,36 +193,27 @@ class Daemon:
         self._lock.announce(listening)
         self._events.publish(ev.DaemonStarted(version_of("litesup"), os.getpid(), listening))
 
-    async def _serve(self, generation: Generation) -> None:
-        self._reloader.begin(generation, reason="start")
+    async def _serve(self, first: First) -> None:
+        self._reloader.start(first)
         self._begun.set()
         async with asyncio.TaskGroup() as group:
             pool = group.create_task(self._pool.run(), name="pool")
             watch = group.create_task(self._watch.run(), name="watch")
+            keeper = group.create_task(self._keeper.run(), name="history")
             notify = group.create_task(self._notifier.run(self.status), name="systemd")
             await self._stop.asked.wait()
             self._notifier.stopping(self._settings.stop.drain + self._settings.replicas.stop_timeout)
             self._events.publish(ev.DaemonStopping(self._stop.reason))
             watch.cancel()
-            await self._unless_in_hurry(self._balancer.stop(self._settings.stop.drain))
+            keeper.cancel()
+            await self._stop.unless_in_hurry(self._balancer.stop(self._settings.stop.drain))
             self._pool.mailbox.stop()
-            await self._unless_in_hurry(asyncio.wait([pool]))
+            await self._stop.unless_in_hurry(asyncio.wait([pool]))
             if not pool.done():
                 self._pool.kill("the daemon was told twice to stop")
                 await asyncio.wait([pool], timeout=KILL_TIMEOUT)
                 pool.cancel()  # what is being launched cannot be killed yet
             notify.cancel()
-
-    async def _unless_in_hurry(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
-        hurry = asyncio.create_task(self._stop.hurry.wait())
-        try:
-            await asyncio.wait([task, hurry], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in (task, hurry):
-                each.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await each
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -246,21 +233,26 @@ class Daemon:
                 self._logging.logbook.forget(replica)
 
     def _reload_soon(self, reason: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._reload_quietly(reason), name=f"reload: {reason}")
+        task = asyncio.get_running_loop().create_task(
+            self._reload_quietly(reason, again=True), name=f"reload: {reason}"
+        )
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
 
-    async def _reload_quietly(self, reason: str) -> None:
+    async def _reload_quietly(self, reason: str, *, again: bool = False) -> None:
         """For nobody in particular: what comes of it is told by events and by the status."""
         with contextlib.suppress(LitesupError):
-            await self.reload_because(reason)
+            await self.reload_because(reason, again=again)
 
     async def reload_because(self, reason: str, *, wait: bool = False, again: bool = False) -> ReloadOutcome:
+        await self._may_change()
+        return await self._reloader.reload(reason=reason, wait=wait, again=again)
+
+    async def _may_change(self) -> None:
         """What is read later must also be wanted later, so this waits for what the start has read."""
         await self._begun.wait()
         if self._stop.asked.is_set():
             raise LitesupError("the daemon stops")
-        return await self._reloader.reload(reason=reason, wait=wait, again=again)
 
     def _make_replica(
         self, number: int, slot: int, generation: Generation, config_path: Path, post: Callable[[Message], None]
@@ -314,7 +306,7 @@ class Daemon:
                 launcher=self._launcher,
                 redact=redact,
             ),
-            generation=generation_status(pool.course, self._reloader.refusal, redact),
+            generation=generation_status(pool.course, self._reloader.on_disk, self._keeper.problem, redact),
             wanted_replicas=pool.count,
             ready_replicas=pool.ready,
             replicas=replica_statuses(pool, self._rotation, redact),
@@ -332,6 +324,13 @@ class Daemon:
 
     async def reload(self, *, wait: bool) -> ReloadOutcome:
         return await self.reload_because("reload", wait=wait, again=True)
+
+    async def rollback(self, digest: str | None, *, wait: bool) -> ReloadOutcome:
+        await self._may_change()
+        return await self._reloader.rollback(digest, wait=wait)
+
+    async def history(self) -> tuple[HistoryEntry, ...]:
+        return await self._reloader.history()
 
     async def restart(self, slots: tuple[int, ...]) -> tuple[int, ...]:
         return await self._pool.mailbox.replace(slots)

@@ -197,6 +197,45 @@ class RequestSuspected(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RolledBackByOperator(Event):
+    """`litesup rollback`: `generation` is wanted from now on, and the file on disk is left alone until it changes."""
+
+    generation: str
+    previous: str
+
+
+@dataclass(frozen=True, slots=True)
+class LastGoodStarted(Event):
+    """What the files describe cannot be started, so the last good generation is. `kept_at` is Unix seconds."""
+
+    generation: str
+    kept_at: float
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationKept(Event):
+    """It has proved good, and is in the history."""
+
+    generation: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationNotKept(Event):
+    """It serves, but the history could not be written: a later start could not go back to it."""
+
+    generation: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySkipped(Event):
+    """Something in the history cannot be used."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFinished(Event):
     """One request through the balancer, after its last byte.
 

@@ -1,29 +1,42 @@
 """From "the configuration may have changed" to a roll-out, or to a clear refusal.
 
-Owns what is known about the configuration on disk: whether it was last refused, and why. An error in it changes nothing
-but that. Which generation runs is the pool's.
+Owns what is known about the configuration on disk (what it describes, whether it was refused and why), and whether
+something out of the history serves instead of it. An error in it changes nothing but that. Which generation runs is the
+pool's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from supervisor import events as ev
-from supervisor.control.operations import ReloadOutcome, ReloadResult
+from supervisor.control.operations import HistoryEntry, ReloadOutcome, ReloadResult
 from supervisor.errors import ConfigurationRefused, Finding, Severity
+from supervisor.fleet.messages import Target
+from supervisor.history.choice import Substitute, choose, made_again
+from supervisor.history.first import First, first_generation
+from supervisor.history.kept import identity_of
+from supervisor.history.store import History, InForce
 from supervisor.litellm_config.build import build_generation
+from supervisor.litellm_config.difference import difference
 from supervisor.litellm_config.generation import Generation
 from supervisor.litellm_config.write import remove_rendered, write_rendered
+from supervisor.standing import Instead, OnDisk, Refusal
 
 log = structlog.get_logger("litesup.reload")
 
+ROLLED_BACK = "rolled back by the operator"
+LAST_GOOD = "last good"
+
+MOST_FOLLOWED = 100
+"""Newer changes that somebody who waits is taken along to; a bound, not a tuning."""
 
 Want = Callable[..., asyncio.Future[ReloadOutcome]]
 """`fleet.mailbox.Mailbox.want`."""
@@ -36,15 +49,13 @@ class Fleet(Protocol):
     def wanted(self) -> Generation | None: ...
 
     @property
+    def good(self) -> Generation | None: ...
+
+    @property
+    def in_force(self) -> bool: ...
+
+    @property
     def live_generations(self) -> frozenset[str]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The configuration on disk cannot be used. `at` is Unix seconds."""
-
-    at: float
-    problems: tuple[str, ...]
 
 
 class Reloader:
@@ -62,6 +73,7 @@ class Reloader:
         events: ev.Events,
         on_generation: Callable[[Generation], None],
         watch: Callable[[Iterable[Path]], None],
+        redact: Callable[[str], str] = str,
     ) -> None:
         """`watch` is told, after every reading, on which files its outcome depends."""
         self._source = source
@@ -73,49 +85,222 @@ class Reloader:
         self._events = events
         self._on_generation = on_generation
         self._watch = watch
+        self._history = History(state_dir, source)
+        self._redact = redact
         self._turn = asyncio.Lock()
+        self._latest: tuple[str, asyncio.Future[ReloadOutcome]] | None = None  # why, and how that ends
+        self._reason = ("", "")  # the digest that was wanted last, and why
+        self._on_disk: Generation | None = None
         self._refusal: Refusal | None = None
+        self._instead: Instead | None = None
+        self._difference: tuple[str, str, tuple[str, ...]] = ("", "", ())
+
+    # What others may see.
 
     @property
     def refusal(self) -> Refusal | None:
-        """Why the configuration on disk is not the one in force, while that is so."""
+        """Why what is on disk cannot be used, while that is so."""
         return self._refusal
+
+    @property
+    def on_disk(self) -> OnDisk:
+        wanted, good = self._fleet.wanted, self._fleet.good
+        digest = self._on_disk.digest if self._on_disk and self._refusal is None else ""
+        serves = "" if good is None else good.digest
+        old, new, lines = self._difference
+        current = old == serves and new == digest != serves
+        instead = self._instead if wanted is not None and digest != wanted.digest else None
+        return OnDisk(
+            digest=digest,
+            refusal=self._refusal,
+            instead=instead if instead and wanted and instead.digest == wanted.digest else None,
+            difference=lines if current else (),
+        )
+
+    def in_force(self) -> InForce | None:
+        """What serves everywhere, as it is to be kept; None while nothing does."""
+        wanted = self._fleet.wanted
+        if wanted is None or not self._fleet.in_force:
+            return None
+        instead = self.on_disk.instead
+        digest, reason = self._reason
+        return InForce(
+            wanted,
+            reason if digest == wanted.digest else "rolled back",
+            gone_back_to=instead is not None,
+            instead_of=frozenset() if instead is None else instead.instead_of,
+        )
+
+    async def history(self) -> tuple[HistoryEntry, ...]:
+        """What is kept, what came into force last first."""
+        shelf = await asyncio.to_thread(self._history.shelf)
+        running = shelf.of(self._fleet.good)
+        return tuple(
+            HistoryEntry(kept.digest, kept.kept_at, kept.stood_at, kept.reason, running=kept is running)
+            for kept in shelf.entries
+        )
+
+    # From the start on.
+
+    def first(self, *, last_good: bool) -> First:
+        """What to start with. Blocks on files. Raises ConfigurationRefused."""
+        return first_generation(self._source, self._environ, self._state_dir, last_good=last_good)
+
+    def start(self, first: First) -> None:
+        """Makes it wanted. Raises ConfigurationRefused when it cannot be written."""
+        for reason in first.skipped:
+            self._events.publish(ev.HistorySkipped(reason))
+        self._on_disk = first.on_disk
+        substitute, fallback = first.substitute, first.fallback
+        if substitute is None:
+            future = self.begin(first.generation, reason="start", fallback=fallback)
+            if fallback is not None:
+                self._instead = Instead(fallback.generation.digest, fallback.kept)
+                future.add_done_callback(self._start_ended)
+        elif first.refused is not None:
+            refused = self._refuse(first.refused)
+            self.begin(first.generation, reason=LAST_GOOD)
+            self._stand_in(Instead(first.generation.digest, substitute.kept, problems=refused.problems))
+        elif first.on_disk is not None:
+            self.begin(first.generation, reason=ROLLED_BACK)
+            self._roll_back(substitute, first.on_disk, substitute.kept.instead_of)
+            self._note_difference(first.generation)
+
+    def _start_ended(self, future: asyncio.Future[ReloadOutcome]) -> None:
+        if future.cancelled() or future.exception() is not None or self._instead is None:
+            return
+        outcome, wanted = future.result(), self._fleet.wanted
+        if outcome.result is ReloadResult.ROLLED_BACK and wanted is not None and wanted.digest == self._instead.digest:
+            self._stand_in(dataclasses.replace(self._instead, problems=outcome.problems))
+            self._note_difference(wanted)  # nothing serves yet that this could keep waiting
+
+    def _stand_in(self, instead: Instead) -> None:
+        self._instead = instead
+        self._events.publish(ev.LastGoodStarted(instead.digest, instead.kept.kept_at, instead.problems))
+
+    # From one to the next.
 
     def read(self) -> Generation:
         """The generation that the files describe now. Blocks on files. Raises ConfigurationRefused."""
         return build_generation(self._source, self._environ, self._state_dir)
 
-    def begin(self, generation: Generation, *, reason: str, again: bool = False) -> asyncio.Future[ReloadOutcome]:
+    def begin(
+        self, generation: Generation, *, reason: str, again: bool = False, fallback: Substitute | None = None
+    ) -> asyncio.Future[ReloadOutcome]:
         """Renders it and makes it the wanted one. Raises ConfigurationRefused when it cannot be written."""
-        self._on_generation(generation)
-        self._watch_also(generation.watched)
+        self._watch_also((self._on_disk or generation).watched)
         try:
-            path = write_rendered(generation, self._runtime_dir)
+            behind = None if fallback is None else self._rendered(fallback.generation)
+            target = self._rendered(generation)
         except OSError as error:
             raise ConfigurationRefused([_not_rendered(error, self._runtime_dir)]) from error
         known = self._fleet.wanted
         if known is None or known.digest != generation.digest:
+            self._reason = (generation.digest, reason)
             for finding in generation.adaptations:
                 self._events.publish(ev.ConfigurationAdapted(str(finding)))
-        remove_rendered(self._runtime_dir, self._fleet.live_generations | {generation.digest})
-        return self._want(generation, path, reason=reason, again=again)
+        needed = {each.generation.digest for each in (target, behind) if each is not None}
+        remove_rendered(self._runtime_dir, self._fleet.live_generations | needed)
+        future = self._want(generation, target.config_path, reason=reason, again=again, fallback=behind)
+        self._latest = (reason, future)
+        return future
+
+    def _rendered(self, generation: Generation) -> Target:
+        self._on_generation(generation)
+        return Target(generation, write_rendered(generation, self._runtime_dir))
 
     async def reload(self, *, reason: str, wait: bool, again: bool) -> ReloadOutcome:
-        """Reads again and rolls if something changed. With `wait`, returns when that has ended."""
+        """Reads again and rolls if something changed. With `wait`, returns when that has ended.
+
+        `again` is somebody's word: what failed before, or was rolled back from, is applied once more.
+        """
         async with self._turn:
             try:
-                generation = await asyncio.to_thread(self.read)
+                on_disk = await asyncio.to_thread(self.read)
+                self._on_disk = on_disk
+                generation = on_disk if again else await asyncio.to_thread(self._unless_set_aside, on_disk)
+                await self._compare(self._fleet.good or self._fleet.wanted)
                 future = self.begin(generation, reason=reason, again=again)
             except ConfigurationRefused as refused:
                 return self._refuse(refused)
             except Exception as error:  # whatever it is, the old world stays
-                log.exception("reload_failed")
-                return self._refuse(ConfigurationRefused([_unexpected(error, self._source)]))
+                return self._refuse(self._unforeseen(error))
             self._refusal = None
-        if wait:
-            return await future
-        await asyncio.sleep(0)
-        return future.result() if future.done() else ReloadOutcome(ReloadResult.STARTED, generation.digest)
+            if self._instead is not None and generation is not on_disk:
+                self._instead = dataclasses.replace(self._instead, digest=generation.digest)
+        if not wait:
+            return await _at_once(future, generation)
+        outcome = await asyncio.shield(future)
+        for _ in range(MOST_FOLLOWED):
+            if outcome.result is not ReloadResult.SUPERSEDED or self._latest is None or self._latest[1] is future:
+                break
+            reason, future = self._latest
+            if reason == ROLLED_BACK:
+                return dataclasses.replace(outcome, problems=("the operator rolled back meanwhile",))
+            outcome = await asyncio.shield(future)  # a newer reading of the same files
+        return outcome
+
+    def _unless_set_aside(self, on_disk: Generation) -> Generation:
+        """What to roll to. Not to what the operator went back from: then it is that choice, in today's environment."""
+        wanted, instead = self._fleet.wanted, self._instead
+        if instead is None or not instead.by_operator or wanted is None or wanted.digest != instead.digest:
+            return on_disk
+        if identity_of(on_disk.source, on_disk.written) not in instead.instead_of:
+            return on_disk
+        return made_again(instead.kept, self._environ, self._state_dir).generation
+
+    async def rollback(self, digest: str | None, *, wait: bool) -> ReloadOutcome:
+        """Back to the good generation before the present one, or to the one whose digest begins so.
+
+        What is on disk is then not applied before it changes, or somebody says so.
+        """
+        async with self._turn:
+            await self._look()
+            present = self._fleet.wanted
+            try:
+                chosen = await asyncio.to_thread(self._choose, digest, present)
+                generation = chosen.generation
+                if present is not None and present.digest == generation.digest:
+                    return ReloadOutcome(ReloadResult.UNCHANGED, generation.digest)
+                future = self.begin(generation, reason=ROLLED_BACK, again=True)
+            except ConfigurationRefused as refused:
+                problems = tuple(str(finding) for finding in refused.findings)
+                return ReloadOutcome(ReloadResult.REFUSED, "" if present is None else present.digest, problems)
+            left = {identity_of(each.source, each.written) for each in (present, self._on_disk) if each is not None}
+            self._roll_back(chosen, present, frozenset(left - {chosen.kept.identity}))
+            await self._compare(generation)
+        return await asyncio.shield(future) if wait else await _at_once(future, generation)
+
+    def _roll_back(self, chosen: Substitute, present: Generation | None, instead_of: frozenset[str]) -> None:
+        self._instead = Instead(chosen.generation.digest, chosen.kept, by_operator=True, instead_of=instead_of)
+        previous = "" if present is None else present.digest
+        self._events.publish(ev.RolledBackByOperator(chosen.generation.digest, previous))
+
+    def _choose(self, prefix: str | None, present: Generation | None) -> Substitute:
+        return choose(self._history.shelf(), prefix, present, self._environ, self._state_dir)
+
+    async def _look(self) -> None:
+        """Learns what is on disk now, and applies none of it."""
+        try:
+            self._on_disk = await asyncio.to_thread(self.read)
+        except ConfigurationRefused as refused:
+            self._refuse(refused)
+        except Exception as error:  # as in `reload`
+            self._refuse(self._unforeseen(error))
+        else:
+            self._refusal = None
+
+    async def _compare(self, serves: Generation | None) -> None:
+        """Notes what tells the configuration on disk from what serves. Its secrets have to be known before."""
+        if self._on_disk is not None and serves is not None:
+            self._on_generation(self._on_disk)
+            await asyncio.to_thread(self._note_difference, serves)
+
+    def _note_difference(self, serves: Generation) -> None:
+        on_disk = self._on_disk
+        if on_disk is not None and self._difference[:2] != (serves.digest, on_disk.digest):
+            lines = difference(serves, on_disk, self._redact)
+            self._difference = (serves.digest, on_disk.digest, lines)
 
     def _watch_also(self, paths: Iterable[Path]) -> None:
         """What the wanted generation was made from stays watched: what was taken away may come back."""
@@ -123,13 +308,23 @@ class Reloader:
         self._watch([*paths, *(() if known is None else known.watched)])
 
     def _refuse(self, refused: ConfigurationRefused) -> ReloadOutcome:
-        self._watch_also(refused.watched)
+        self._watch_also(refused.watched or (self._on_disk.watched if self._on_disk is not None else ()))
         problems = tuple(str(f) for f in refused.findings if f.severity is Severity.ERROR)
         wanted = self._fleet.wanted
         if self._refusal is None or self._refusal.problems != problems:
             self._events.publish(ev.ConfigurationChangeRefused(problems))
-        self._refusal = Refusal(time.time(), problems)
+            self._refusal = Refusal(time.time(), problems)
         return ReloadOutcome(ReloadResult.REFUSED, "" if wanted is None else wanted.digest, problems)
+
+    def _unforeseen(self, error: Exception) -> ConfigurationRefused:
+        log.error("reload_failed", exc_info=error)
+        return ConfigurationRefused([_unexpected(error, self._source)])
+
+
+async def _at_once(future: asyncio.Future[ReloadOutcome], generation: Generation) -> ReloadOutcome:
+    """How it ended, if that is known at once."""
+    await asyncio.sleep(0)
+    return future.result() if future.done() else ReloadOutcome(ReloadResult.STARTED, generation.digest)
 
 
 def _not_rendered(error: OSError, directory: Path) -> Finding:

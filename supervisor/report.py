@@ -14,7 +14,7 @@ from pathlib import Path
 
 from supervisor.fleet.course import Course
 from supervisor.fleet.launch.spec import Launcher
-from supervisor.reload import Refusal
+from supervisor.standing import OnDisk
 from supervisor.status import Condition, DaemonStatus, GenerationStatus
 
 Redact = Callable[[str], str]
@@ -38,7 +38,8 @@ def daemon_status(
     )
 
 
-def generation_status(course: Course, refusal: Refusal | None, redact: Redact) -> GenerationStatus:
+def generation_status(course: Course, on_disk: OnDisk, history_note: str, redact: Redact) -> GenerationStatus:
+    refusal = on_disk.refusal
     return GenerationStatus(
         wanted="" if course.wanted is None else course.wanted.digest,
         last_good=course.last_good,
@@ -48,6 +49,11 @@ def generation_status(course: Course, refusal: Refusal | None, redact: Redact) -
         since=course.since,
         refused_at=None if refusal is None else refusal.at,
         refused=() if refusal is None else refusal.problems,
+        running=course.last_good or "",
+        on_disk=on_disk.digest,
+        note=redact(on_disk.note),
+        difference=on_disk.difference,
+        history_note=history_note,
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from supervisor.control.lock import InstanceLock
 from supervisor.events import Listener
 from supervisor.fleet.launch.auto import head_start
-from supervisor.litellm_config.build import build_generation
+from supervisor.history.first import first_generation
 from supervisor.settings.load import prepare_directory, runtime_dir, state_dir
 from supervisor.settings.schema import Settings
 
@@ -30,8 +30,8 @@ def run_daemon(settings: Settings, environ: Mapping[str, str], *, listeners: Seq
     lock = InstanceLock(runtime)
     lock.acquire()
     try:
-        generation = build_generation(settings.config.absolute(), environ, state)
-        begun = head_start(settings.replicas.launcher, generation.environment)
+        first = first_generation(settings.config.absolute(), environ, state, last_good=settings.rollout.last_good)
+        begun = head_start(settings.replicas.launcher, first.generation.environment)
         from supervisor.daemon import serve
 
         return serve(settings, environ, runtime, state, lock, begun, listeners)

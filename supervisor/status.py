@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import time
 from dataclasses import dataclass
 from typing import Any
 
 VERSION = 1
+
+
+def moment(at: float) -> str:
+    """Unix seconds for a person: 2026-03-31 14:05:09 UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
 
 
 class Condition(enum.Enum):
@@ -52,6 +58,11 @@ class GenerationStatus:
     since: float
     refused_at: float | None  # when the configuration on disk was last refused, while it still is
     refused: tuple[str, ...]  # the problems, one text each
+    running: str = ""  # what proved good and serves; another one than `wanted` while that is on trial
+    on_disk: str = ""  # what the files describe; "" while they are refused
+    note: str = ""  # why what serves is not what is on disk, where it is out of the history
+    difference: tuple[str, ...] = ()  # from what serves to what is on disk: a unified diff without secrets
+    history_note: str = ""  # why what serves is not kept in the history, or ""
 
 
 @dataclass(frozen=True, slots=True)

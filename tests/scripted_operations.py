@@ -7,7 +7,7 @@ import dataclasses
 import threading
 from collections.abc import AsyncIterator
 
-from supervisor.control.operations import LogLine, ReloadOutcome, ReloadResult
+from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult
 from supervisor.status import (
     BalancerStatus,
     Condition,
@@ -84,6 +84,7 @@ class ScriptedOperations:
         self.failures: dict[str, Exception] = {}
         self.answer = pool_status()
         self.outcome = ReloadOutcome(ReloadResult.ROLLED, "aaaabbbbcccc")
+        self.kept: tuple[HistoryEntry, ...] = ()
         self.lines: list[LogLine] = []
         self.hold: asyncio.Event | None = None  # operations that wait do not end before it is set
         self.completed: list[str] = []
@@ -107,6 +108,14 @@ class ScriptedOperations:
     async def reload(self, *, wait: bool) -> ReloadOutcome:
         await self._do("reload", wait)
         return self.outcome
+
+    async def rollback(self, digest: str | None, *, wait: bool) -> ReloadOutcome:
+        await self._do("rollback", digest, wait)
+        return self.outcome
+
+    async def history(self) -> tuple[HistoryEntry, ...]:
+        await self._do("history")
+        return self.kept
 
     async def restart(self, slots: tuple[int, ...]) -> tuple[int, ...]:
         await self._do("restart", slots)

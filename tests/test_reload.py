@@ -11,6 +11,9 @@ import pytest
 
 from supervisor import events as ev
 from supervisor.control.operations import ReloadOutcome, ReloadResult
+from supervisor.errors import ConfigurationRefused
+from supervisor.fleet.messages import Target
+from supervisor.history.store import History
 from supervisor.litellm_config.generation import Generation
 from supervisor.reload import Reloader
 from supervisor.watch import FileWatch, WatchRules
@@ -26,17 +29,27 @@ class FakeFleet:
         self.wanted: Generation | None = None
         self.wants: list[tuple[str, Path, str, bool]] = []
         self.result: ReloadResult | None = ReloadResult.ROLLED
+        self.futures: list[asyncio.Future[ReloadOutcome]] = []
+        self.fallbacks: list[Target | None] = []
+
+    @property
+    def good(self) -> Generation | None:
+        return self.wanted
+
+    in_force = True
 
     @property
     def live_generations(self) -> frozenset[str]:
         return frozenset() if self.wanted is None else frozenset({self.wanted.digest})
 
     def want(
-        self, generation: Generation, config_path: Path, *, reason: str, again: bool
+        self, generation: Generation, config_path: Path, *, reason: str, again: bool, fallback: Target | None = None
     ) -> asyncio.Future[ReloadOutcome]:
         self.wanted = generation
         self.wants.append((generation.digest, config_path, reason, again))
         future: asyncio.Future[ReloadOutcome] = asyncio.get_running_loop().create_future()
+        self.futures.append(future)
+        self.fallbacks.append(fallback)
         if self.result is not None:
             future.set_result(ReloadOutcome(self.result, generation.digest))
         return future
@@ -57,6 +70,7 @@ class Scene:
         self.events.subscribe(self.seen.append)
         self.generations: list[Generation] = []
         self.watched: frozenset[Path] = frozenset()
+        self.history = History(state, self.config)
         self.reloader = Reloader(
             self.config,
             environ={"PATH": "/usr/bin"},
@@ -105,8 +119,8 @@ async def test_a_broken_file_changes_nothing_but_what_is_known_about_it(scene: S
     assert any(str(scene.config) in problem for problem in outcome.problems)
     assert scene.fleet.wanted is before
     assert len(scene.fleet.wants) == 1
-    assert scene.reloader.refusal is not None
-    assert scene.reloader.refusal.problems == outcome.problems
+    assert scene.reloader.on_disk.refusal is not None
+    assert scene.reloader.on_disk.refusal.problems == outcome.problems
 
 
 async def test_the_same_refusal_is_announced_once(scene: Scene) -> None:
@@ -124,7 +138,7 @@ async def test_a_repaired_file_is_not_refused_any_more(scene: Scene) -> None:
     await scene.reload()
     scene.config.write_text(GOOD.format(name="second"))
     assert (await scene.reload()).result is ReloadResult.ROLLED
-    assert scene.reloader.refusal is None
+    assert scene.reloader.on_disk.refusal is None
 
 
 async def test_a_file_that_is_gone_is_a_refusal(scene: Scene) -> None:
@@ -158,10 +172,10 @@ async def test_a_configuration_that_cannot_be_written_is_refused_and_changes_not
     assert outcome.result is ReloadResult.REFUSED
     assert str(scene.runtime) in outcome.problems[0]
     assert len(scene.fleet.wants) == 1
-    assert scene.reloader.refusal is not None
+    assert scene.reloader.on_disk.refusal is not None
     scene.runtime.with_name("gone").rename(scene.runtime)
     assert (await scene.reload()).result is ReloadResult.ROLLED
-    assert scene.reloader.refusal is None
+    assert scene.reloader.on_disk.refusal is None
 
 
 async def test_an_error_that_nobody_foresaw_is_a_refusal_without_its_text(
@@ -211,13 +225,15 @@ async def watching(scene: Scene) -> AsyncIterator[None]:
 
 
 async def refused(scene: Scene) -> None:
-    await eventually(lambda: scene.reloader.refusal is not None, what="it is refused")
+    await eventually(lambda: scene.reloader.on_disk.refusal is not None, what="it is refused")
 
 
 async def serving(scene: Scene, text: str) -> None:
     """Until what is wanted holds this text, and nothing is refused."""
     await eventually(
-        lambda: scene.fleet.wanted and text in scene.fleet.wanted.config_text and scene.reloader.refusal is None,
+        lambda: (
+            scene.fleet.wanted and text in scene.fleet.wanted.config_text and scene.reloader.on_disk.refusal is None
+        ),
         what=f"{text} is wanted",
     )
 
@@ -277,3 +293,294 @@ async def test_a_save_that_changes_nothing_wants_nothing_new(scene: Scene) -> No
         scene.config.write_text("# a comment\n" + GOOD.format(name="first"))
         await eventually(lambda: len(scene.fleet.wants) > before, what="it was read again")
         assert len({digest for digest, *_ in scene.fleet.wants}) == 1
+
+
+# Going back.
+
+
+def name_of(generation: Generation | None) -> str:
+    assert generation is not None
+    return next(name for name in ("first", "second", "third") if name in generation.config_text)
+
+
+async def save(scene: Scene, name: str, *, keep: bool = True) -> ReloadOutcome:
+    """Saves, rolls out, and keeps it as the pool's keeper would."""
+    scene.config.write_text(GOOD.format(name=name))
+    outcome = await scene.reload()
+    in_force = scene.reloader.in_force()
+    assert in_force is not None
+    if keep:
+        scene.history.keep(in_force)
+    return outcome
+
+
+def keep(scene: Scene) -> None:
+    in_force = scene.reloader.in_force()
+    assert in_force is not None
+    scene.history.keep(in_force)
+
+
+async def test_a_rollback_returns_to_the_good_one_before_and_says_so(scene: Scene) -> None:
+    for name in ("first", "second"):
+        await save(scene, name)
+    second = scene.fleet.wanted
+    assert second is not None
+    outcome = await scene.reloader.rollback(None, wait=True)
+    assert outcome.result is ReloadResult.ROLLED
+    assert name_of(scene.fleet.wanted) == "first"
+    assert scene.fleet.wants[-1][2] == "rolled back by the operator"
+    assert "rolled back by the operator; the file on disk differs" in scene.reloader.on_disk.note
+    assert scene.reloader.on_disk.digest == second.digest
+    assert any("second" in line for line in scene.reloader.on_disk.difference)
+    assert [e.previous for e in scene.seen if isinstance(e, ev.RolledBackByOperator)] == [second.digest]
+
+
+async def test_each_further_rollback_goes_further_back_and_never_forward(scene: Scene) -> None:
+    for name in ("first", "second", "third"):
+        await save(scene, name)
+    for expected in ("second", "first"):
+        await scene.reloader.rollback(None, wait=True)
+        keep(scene)
+        assert name_of(scene.fleet.wanted) == expected
+    outcome = await scene.reloader.rollback(None, wait=True)
+    assert outcome.result is ReloadResult.REFUSED
+    assert "before generation" in outcome.problems[0]
+    assert name_of(scene.fleet.wanted) == "first"
+
+
+async def test_a_file_that_stays_as_it_is_is_not_applied_again_by_itself(scene: Scene) -> None:
+    for name in ("first", "second"):
+        await save(scene, name)
+    await scene.reloader.rollback(None, wait=True)
+    for _ in range(3):
+        scene.fleet.result = ReloadResult.UNCHANGED
+        await scene.reload()
+        assert name_of(scene.fleet.wanted) == "first"
+    scene.config.write_text("model_list: [\n")
+    await scene.reload()
+    scene.config.write_text(GOOD.format(name="second"))
+    await scene.reload()
+    assert name_of(scene.fleet.wanted) == "first", "broken and mended, it says what was gone back from"
+
+
+@pytest.mark.parametrize("how", ["changed", "told"])
+async def test_it_is_applied_once_it_changes_or_somebody_says_so(scene: Scene, how: str) -> None:
+    for name in ("first", "second"):
+        await save(scene, name)
+    await scene.reloader.rollback(None, wait=True)
+    if how == "changed":
+        await save(scene, "third")
+        assert name_of(scene.fleet.wanted) == "third"
+        await save(scene, "second")
+    else:
+        await scene.reloader.reload(reason="reload", wait=True, again=True)
+    assert name_of(scene.fleet.wanted) == "second"
+    assert scene.reloader.on_disk.note == ""
+
+
+async def test_what_was_gone_back_to_follows_the_environment_of_today(scene: Scene) -> None:
+    for name in ("first", "second"):
+        await save(scene, name)
+    await scene.reloader.rollback(None, wait=True)
+    before = scene.fleet.wanted
+    scene.config.with_name(".env").write_text("ROTATED=today\n")
+    await scene.reload()
+    assert name_of(scene.fleet.wanted) == "first"
+    assert scene.fleet.wanted is not None
+    assert scene.fleet.wanted != before
+    assert scene.fleet.wanted.environment["ROTATED"] == "today"
+    assert "rolled back" in scene.reloader.on_disk.note
+
+
+async def test_a_rollback_works_while_the_file_is_broken_or_gone(scene: Scene) -> None:
+    for name in ("first", "second"):
+        await save(scene, name)
+    scene.config.unlink()
+    assert (await scene.reloader.rollback(None, wait=True)).result is ReloadResult.ROLLED
+    assert name_of(scene.fleet.wanted) == "first"
+    assert "is refused" in scene.reloader.on_disk.note
+    assert scene.reloader.on_disk.refusal is not None
+
+
+async def test_a_digest_names_where_to_go(scene: Scene) -> None:
+    digests = [(await save(scene, name)).generation for name in ("first", "second", "third")]
+    outcome = await scene.reloader.rollback(digests[0][:6], wait=True)
+    assert (outcome.result, outcome.generation) == (ReloadResult.ROLLED, digests[0])
+    assert (await scene.reloader.rollback(digests[0], wait=True)).result is ReloadResult.UNCHANGED
+    for unknown in ("nothing", ""):
+        outcome = await scene.reloader.rollback(unknown, wait=True)
+        assert outcome.result is ReloadResult.REFUSED
+        assert "litesup history" in outcome.problems[0]
+
+
+async def test_with_nothing_kept_a_rollback_is_refused_and_changes_nothing(scene: Scene) -> None:
+    await save(scene, "first", keep=False)
+    outcome = await scene.reloader.rollback(None, wait=True)
+    assert outcome.result is ReloadResult.REFUSED
+    assert "No good generation is kept" in outcome.problems[0]
+    assert len(scene.fleet.wants) == 1
+    assert scene.reloader.on_disk.refusal is None
+
+
+async def test_a_generation_that_only_differs_in_a_comment_is_no_way_back(scene: Scene) -> None:
+    await save(scene, "first")
+    await save(scene, "second")
+    scene.config.write_text(scene.config.read_text() + "# a remark\n")
+    await scene.reload()
+    keep(scene)
+    await scene.reloader.rollback(None, wait=True)
+    assert name_of(scene.fleet.wanted) == "first"
+
+
+async def test_a_kept_generation_that_cannot_be_made_again_is_a_refusal_that_says_why(scene: Scene) -> None:
+    scene.reloader._environ = {"NAME_OF_IT": "first"}
+    scene.config.write_text(GOOD.format(name="${NAME_OF_IT}"))
+    await scene.reload()
+    keep(scene)
+    scene.reloader._environ = {}
+    await save(scene, "second")
+    outcome = await scene.reloader.rollback(None, wait=True)
+    assert outcome.result is ReloadResult.REFUSED
+    assert "NAME_OF_IT is not set" in outcome.problems[0]
+    assert name_of(scene.fleet.wanted) == "second"
+
+
+async def test_who_waits_for_a_reload_is_taken_along_to_a_newer_reading(scene: Scene) -> None:
+    scene.fleet.result = None
+    waits = asyncio.create_task(scene.reload())
+    first = await _wanted(scene, 1)
+    scene.config.write_text(GOOD.format(name="second"))
+    newer = asyncio.create_task(scene.reload())
+    second = await _wanted(scene, 2)
+    first.set_result(ReloadOutcome(ReloadResult.SUPERSEDED, "first"))
+    second.set_result(ReloadOutcome(ReloadResult.ROLLED, "second"))
+    assert await waits == await newer == ReloadOutcome(ReloadResult.ROLLED, "second")
+
+
+async def test_who_waits_for_a_reload_hears_of_a_rollback_that_took_its_place(scene: Scene) -> None:
+    await save(scene, "first")
+    scene.fleet.result = None
+    scene.config.write_text(GOOD.format(name="second"))
+    waits = asyncio.create_task(scene.reload())
+    reload = await _wanted(scene, 2)
+    back = asyncio.create_task(scene.reloader.rollback(None, wait=True))
+    rollback = await _wanted(scene, 3)
+    reload.set_result(ReloadOutcome(ReloadResult.SUPERSEDED, "second"))
+    rollback.set_result(ReloadOutcome(ReloadResult.ROLLED, "first"))
+    assert (await waits).problems == ("the operator rolled back meanwhile",)
+    assert (await back).result is ReloadResult.ROLLED
+
+
+async def _wanted(scene: Scene, count: int) -> asyncio.Future[ReloadOutcome]:
+    await eventually(lambda: len(scene.fleet.futures) == count, what=f"{count} generations are wanted")
+    return scene.fleet.futures[-1]
+
+
+async def test_the_history_says_which_one_runs(scene: Scene) -> None:
+    assert await scene.reloader.history() == ()
+    for name in ("first", "second"):
+        await save(scene, name)
+    await scene.reloader.rollback(None, wait=True)
+    assert [(entry.running, entry.reason) for entry in await scene.reloader.history()] == [
+        (False, "test"),
+        (True, "test"),
+    ]
+
+
+# Starting.
+
+
+async def start(scene: Scene, *, last_good: bool = True) -> None:
+    scene.reloader.start(scene.reloader.first(last_good=last_good))
+
+
+async def test_a_broken_file_at_start_is_refused_unless_the_last_good_one_is_asked_for(scene: Scene) -> None:
+    await save(scene, "first")
+    scene.config.write_text("model_list: [\n")
+    with pytest.raises(ConfigurationRefused) as refused:
+        scene.reloader.first(last_good=False)
+    assert "last good" not in str(refused.value)
+    await start(scene)
+    assert name_of(scene.fleet.wanted) == "first"
+    on_disk = scene.reloader.on_disk
+    assert on_disk.note.startswith("serving the last good configuration, of 20")
+    assert str(scene.config) in on_disk.note
+    assert on_disk.refusal is not None
+    [event] = [event for event in scene.seen if isinstance(event, ev.LastGoodStarted)]
+    assert event.problems == on_disk.refusal.problems
+
+
+async def test_without_a_history_the_refusal_says_that_there_is_none(scene: Scene) -> None:
+    scene.config.write_text("model_list: [\n")
+    with pytest.raises(ConfigurationRefused, match="no last good configuration"):
+        scene.reloader.first(last_good=True)
+
+
+async def test_a_last_good_one_that_cannot_be_made_gives_way_to_an_older_one(scene: Scene) -> None:
+    await save(scene, "first")
+    scene.reloader._environ = {"NAME_OF_IT": "second"}
+    scene.config.write_text(GOOD.format(name="${NAME_OF_IT}"))
+    await scene.reload()
+    keep(scene)
+    scene.config.unlink()
+    scene.reloader._environ = {}
+    await start(scene)
+    assert name_of(scene.fleet.wanted) == "first"
+
+
+async def test_once_the_file_is_mended_it_is_rolled_out_and_the_note_goes(scene: Scene) -> None:
+    await save(scene, "first")
+    scene.config.write_text("model_list: [\n")
+    await start(scene)
+    await save(scene, "second")
+    assert name_of(scene.fleet.wanted) == "second"
+    assert scene.reloader.on_disk.note == ""
+    assert scene.reloader.on_disk.refusal is None
+
+
+async def test_what_the_operator_went_back_from_is_not_started_either_while_it_stays_as_it_is(scene: Scene) -> None:
+    for name in ("first", "second"):
+        await save(scene, name)
+    await scene.reloader.rollback(None, wait=True)
+    keep(scene)
+    await start(scene)
+    assert name_of(scene.fleet.wanted) == "first"
+    assert "rolled back by the operator" in scene.reloader.on_disk.note
+    await start(scene, last_good=False)
+    assert name_of(scene.fleet.wanted) == "second", "without --last-good the file is what is started"
+    scene.config.write_text(GOOD.format(name="third"))
+    await start(scene)
+    assert name_of(scene.fleet.wanted) == "third"
+
+
+async def test_a_changed_file_is_started_with_the_last_good_one_to_fall_back_to(scene: Scene) -> None:
+    await save(scene, "first")
+    scene.config.write_text(GOOD.format(name="second"))
+    scene.fleet.result = None
+    await start(scene)
+    assert name_of(scene.fleet.wanted) == "second"
+    fallback = scene.fleet.fallbacks[-1]
+    assert fallback is not None
+    assert fallback.config_path.exists()
+    assert name_of(fallback.generation) == "first"
+    scene.fleet.wanted = fallback.generation
+    scene.fleet.futures[-1].set_result(ReloadOutcome(ReloadResult.ROLLED_BACK, "second", ("exit 3",)))
+    await asyncio.sleep(0)
+    assert scene.reloader.on_disk.note.endswith("because: exit 3")
+    assert any("second" in line for line in scene.reloader.on_disk.difference)
+
+
+async def test_an_unchanged_file_is_started_without_anything_to_fall_back_to(scene: Scene) -> None:
+    await save(scene, "first")
+    await start(scene)
+    assert scene.fleet.fallbacks[-1] is None
+
+
+async def test_a_damaged_history_is_named_and_hinders_nothing(scene: Scene) -> None:
+    await save(scene, "first")
+    (scene.history.directory / "0.json").write_text("{")
+    (scene.history.directory / "0.json").chmod(0o600)
+    await start(scene)
+    [event] = [event for event in scene.seen if isinstance(event, ev.HistorySkipped)]
+    assert "0.json" in event.reason
+    assert name_of(scene.fleet.wanted) == "first"

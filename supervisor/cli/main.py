@@ -21,6 +21,8 @@ COMMANDS = {
     "status": "supervisor.cli.pool",
     "stop": "supervisor.cli.pool",
     "reload": "supervisor.cli.pool",
+    "rollback": "supervisor.cli.history",
+    "history": "supervisor.cli.history",
     "restart": "supervisor.cli.pool",
     "scale": "supervisor.cli.pool",
     "drain": "supervisor.cli.pool",

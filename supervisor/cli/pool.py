@@ -79,16 +79,16 @@ def reload_command(runtime_dir: Path | None, settings: Path | None, wait: bool) 
     """Read the LiteLLM configuration again and roll it out if it changed.
 
     Ends with 3 and the reason when it is refused, or taken back because its replicas failed (that is known with --wait
-    only). The old one then goes on serving.
+    only). The old one then goes on serving. What `litesup rollback` went back from is applied again.
     """
     from supervisor.cli.render import reload_lines, rolling_line
     from supervisor.cli.terminal import watched
-    from supervisor.control.operations import ReloadResult
+    from supervisor.control.operations import FAILED
 
     client = control(runtime_dir, settings)
     with watched(client, rolling_line, when=wait):
         outcome = client.reload(wait=wait)
-    failed = outcome.result in (ReloadResult.REFUSED, ReloadResult.ROLLED_BACK)
+    failed = outcome.result in FAILED
     click.echo(reload_lines(outcome), err=failed)
     if failed:
         click.get_current_context().exit(ExitCode.REFUSED)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from supervisor.control.operations import LogLine, ReloadOutcome, ReloadResult
+from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult
 from supervisor.errors import Finding, Severity
-from supervisor.status import Condition, ReplicaStatus, Status
+from supervisor.status import Condition, ReplicaStatus, Status, moment
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,6 +51,8 @@ def status_view(status: Status, now: float) -> RenderableType:
     if balancer.listening:
         head.append(f"  on {' and '.join(balancer.listening)}")
     why = f", {generation.reason} {ago(now - generation.since)}" if generation.reason else ""
+    if generation.running and generation.running != generation.wanted:
+        why += f"; {generation.running} serves meanwhile"
     versions = f"litesup {daemon.version}, LiteLLM {daemon.litellm_version}"
     traffic = f"{balancer.requests} ({balancer.failed} without an answer), {balancer.in_flight} in flight"
     facts = [
@@ -67,6 +69,8 @@ def status_view(status: Status, now: float) -> RenderableType:
 
 def _remarks(status: Status, now: float) -> Iterable[str]:
     daemon, generation = status.daemon, status.generation
+    if generation.note:
+        yield generation.note.replace("\n", "\n    ")
     if daemon.launcher_note:
         yield f"replicas are started by the {daemon.launcher} launcher: {daemon.launcher_note}"
     if generation.refused_at is not None:
@@ -76,6 +80,32 @@ def _remarks(status: Status, now: float) -> Iterable[str]:
             yield "  " + problem.replace("\n", "\n    ")
     for failed in generation.failed:
         yield f"failed, and not tried again before litesup reload: generation {failed}"
+    if generation.history_note:
+        yield f"what serves is not kept, so that a later start cannot go back to it: {generation.history_note}"
+    if generation.difference:
+        yield f"what is on disk (generation {generation.on_disk}) differs from what serves:"
+        for line in generation.difference:
+            yield f"    {line}"
+
+
+def history_table(entries: Sequence[HistoryEntry], now: float) -> RenderableType:
+    """The table of `litesup history`; `now` in Unix seconds."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("GENERATION", "IN FORCE FROM", "", "BECAUSE", "LAST GOOD", ""):
+        table.add_column(name, no_wrap=True)
+    for entry in entries:
+        table.add_row(
+            entry.digest,
+            moment(entry.kept_at),
+            ago(now - entry.kept_at),
+            entry.reason,
+            ago(now - entry.stood_at),
+            Text("running", "green") if entry.running else "",
+        )
+    return table
 
 
 def _replica_table(replicas: Sequence[ReplicaStatus], now: float) -> RenderableType:
@@ -145,7 +175,7 @@ def reload_lines(outcome: ReloadOutcome) -> str:
         case ReloadResult.STARTED:
             return f"rolling out generation {outcome.generation}; see: litesup status"
         case ReloadResult.SUPERSEDED:
-            return f"a newer change took the place of generation {outcome.generation}; see: litesup status"
+            return f"a newer change took the place of generation {outcome.generation}; see: litesup status{problems}"
         case ReloadResult.REFUSED:
             return f"refused; the configuration in force stays:{problems}"
         case ReloadResult.ROLLED_BACK:

@@ -22,6 +22,11 @@ path_type = click.Path(path_type=Path)
 @click.option("--port", type=click.IntRange(0, 65535), metavar="P", help="The port that applications use.  [8000]")
 @click.option("--runtime-dir", type=path_type, metavar="DIR", help="For the sockets; private to this user.")
 @click.option("--state-dir", type=path_type, metavar="DIR", help="For what outlives the daemon, as a made master key.")
+@click.option(
+    "--last-good/--no-last-good",
+    default=None,
+    help="Where the configuration cannot be started, start the last good one.  [no]",
+)
 @click.option("--demo", is_flag=True, help="Serve made-up answers: no key, no network, nothing to configure.")
 def start_command(
     replicas: int | None,
@@ -31,6 +36,7 @@ def start_command(
     port: int | None,
     runtime_dir: Path | None,
     state_dir: Path | None,
+    last_good: bool | None,
     demo: bool,
 ) -> None:
     """Run the pool in the foreground, until Ctrl-C or `litesup stop`.
@@ -50,6 +56,7 @@ def start_command(
         "balancer.port": port,
         "runtime_dir": runtime_dir,
         "state_dir": state_dir,
+        "rollout.last_good": last_good,
     }
     loaded = load_settings(flags=flags, environ=os.environ, settings_file=settings)
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.control import lock, wire
-from supervisor.control.operations import LogLine, ReloadOutcome
+from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome
 from supervisor.errors import ExitCode, LitesupError, NoDaemon
 from supervisor.status import Status
 
@@ -46,6 +46,16 @@ class ControlClient:
 
     def reload(self, *, wait: bool) -> ReloadOutcome:
         return wire.outcome_from_json(self._ask("POST", "/reload", {"wait": wait}, timeout=LONG if wait else 60.0))
+
+    def rollback(self, digest: str | None, *, wait: bool) -> ReloadOutcome:
+        asked = {"digest": digest, "wait": wait}
+        return wire.outcome_from_json(self._ask("POST", "/rollback", asked, timeout=LONG if wait else 60.0))
+
+    def history_document(self) -> dict[str, Any]:
+        return self._ask("GET", "/history")
+
+    def history(self) -> tuple[HistoryEntry, ...]:
+        return wire.history_from_json(self.history_document())
 
     def restart(self, slots: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(self._ask("POST", "/restart", {"slots": list(slots)}, timeout=LONG)["slots"])

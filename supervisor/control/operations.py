@@ -22,11 +22,26 @@ class ReloadResult(enum.Enum):
     SUPERSEDED = "superseded"  # a newer change took its place
 
 
+FAILED = frozenset({ReloadResult.REFUSED, ReloadResult.ROLLED_BACK, ReloadResult.SUPERSEDED})
+"""What was asked for does not serve, and will not by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReloadOutcome:
     result: ReloadResult
     generation: str
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """A good generation that is kept. Times are Unix seconds; `reason` is why it was wanted."""
+
+    digest: str
+    kept_at: float  # when it came into force
+    stood_at: float  # when it last proved good
+    reason: str
+    running: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,14 @@ class Operations(Protocol):
 
     async def reload(self, *, wait: bool) -> ReloadOutcome:
         """Reads the configuration again, and rolls when it changed. A generation that failed is tried again."""
+        ...
+
+    async def rollback(self, digest: str | None, *, wait: bool) -> ReloadOutcome:
+        """Rolls to the good generation before the present one, or to the one whose digest begins so."""
+        ...
+
+    async def history(self) -> tuple[HistoryEntry, ...]:
+        """The good generations that are kept, what came into force last first."""
         ...
 
     async def restart(self, slots: tuple[int, ...]) -> tuple[int, ...]:

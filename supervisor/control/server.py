@@ -56,7 +56,9 @@ class ControlServer:
             [
                 web.get("/status", self._status),
                 web.get("/logs", self._logs),
+                web.get("/history", self._history),
                 web.post("/reload", self._reload),
+                web.post("/rollback", self._rollback),
                 web.post("/restart", self._restart),
                 web.post("/scale", self._scale),
                 web.post("/drain", self._drain),
@@ -88,6 +90,19 @@ class ControlServer:
         if not isinstance(wait, bool):
             raise BadRequest("wait should be true or false")
         return web.json_response(wire.outcome_to_json(await self._see_through(self._operations.reload(wait=wait))))
+
+    async def _rollback(self, request: web.Request) -> web.StreamResponse:
+        body = await _body(request)
+        wait, digest = body.get("wait", False), body.get("digest")
+        if not isinstance(wait, bool):
+            raise BadRequest("wait should be true or false")
+        if digest is not None and not (isinstance(digest, str) and digest):
+            raise BadRequest("digest should be a text, or be left out")
+        outcome = await self._see_through(self._operations.rollback(digest, wait=wait))
+        return web.json_response(wire.outcome_to_json(outcome))
+
+    async def _history(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(wire.history_to_json(await self._operations.history()))
 
     async def _restart(self, request: web.Request) -> web.StreamResponse:
         slots = (await _body(request)).get("slots", [])

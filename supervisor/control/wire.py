@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from supervisor.control.operations import LogLine, ReloadOutcome, ReloadResult
+from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult
 from supervisor.status import (
     BalancerStatus,
     Condition,
@@ -21,13 +21,14 @@ SOCKET_NAME = "control.sock"
 def status_from_json(document: dict[str, Any]) -> Status:
     """Reads the status document; fields that a newer daemon added are ignored. Raises KeyError or TypeError."""
     daemon = _known(DaemonStatus, document["daemon"])
-    generation = _known(GenerationStatus, document["generation"])
+    generation: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in _known(GenerationStatus, document["generation"]).items()
+    }
     balancer = _known(BalancerStatus, document["balancer"])
     return Status(
         daemon=DaemonStatus(**{**daemon, "condition": Condition(daemon["condition"])}),
-        generation=GenerationStatus(
-            **{**generation, "failed": tuple(generation["failed"]), "refused": tuple(generation["refused"])}
-        ),
+        generation=GenerationStatus(**generation),
         wanted_replicas=document["wanted_replicas"],
         ready_replicas=document["ready_replicas"],
         replicas=tuple(ReplicaStatus(**_known(ReplicaStatus, replica)) for replica in document["replicas"]),
@@ -46,6 +47,14 @@ def outcome_to_json(outcome: ReloadOutcome) -> dict[str, Any]:
 
 def outcome_from_json(document: dict[str, Any]) -> ReloadOutcome:
     return ReloadOutcome(ReloadResult(document["result"]), document["generation"], tuple(document.get("problems", ())))
+
+
+def history_to_json(entries: tuple[HistoryEntry, ...]) -> dict[str, Any]:
+    return {"generations": [dataclasses.asdict(entry) for entry in entries]}
+
+
+def history_from_json(document: dict[str, Any]) -> tuple[HistoryEntry, ...]:
+    return tuple(HistoryEntry(**_known(HistoryEntry, entry)) for entry in document["generations"])
 
 
 def log_line_to_json(line: LogLine) -> dict[str, Any]:

@@ -7,26 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 from supervisor import events as ev
 from supervisor.control.operations import ReloadOutcome, ReloadResult
-from supervisor.fleet.messages import Want
+from supervisor.fleet.messages import Target, Want
 from supervisor.litellm_config.generation import Generation
 from supervisor.policy import rollout
 from supervisor.policy.rollout import ReplicaView, Trial
 
 MOST_FAILED = 20
 """Generations whose failure is remembered; one that failed so long ago may be tried again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A generation that may be wanted, and where it is rendered."""
-
-    generation: Generation
-    config_path: Path
 
 
 class Course:
@@ -63,6 +53,17 @@ class Course:
         digests = dict.fromkeys((self.wanted.digest, *(digest for digest in others if digest in self._targets)))
         return tuple(self._targets[digest].generation for digest in digests if digest is not None)
 
+    @property
+    def good(self) -> Generation | None:
+        """The one that last proved good, which is what serves while another is on trial."""
+        target = None if self.last_good is None else self._targets.get(self.last_good)
+        return None if target is None else target.generation
+
+    @property
+    def in_force(self) -> bool:
+        """Whether what is wanted has proved good, and nothing is under way."""
+        return self.wanted is not None and self.last_good == self.wanted.digest and not self.rolling
+
     def target(self, digest: str) -> Target:
         return self._targets[digest]
 
@@ -80,16 +81,27 @@ class Course:
             else:
                 message.outcome.set_result(ReloadOutcome(ReloadResult.UNCHANGED, digest))
             return False
-        self._tell(ReloadOutcome(ReloadResult.SUPERSEDED, digest))
-        self._outcomes.append(message.outcome)
         previous = self.wanted
+        if previous is not None:
+            self._tell(ReloadOutcome(ReloadResult.SUPERSEDED, previous.digest))
+        self._outcomes.append(message.outcome)
         self._targets[digest] = Target(generation, message.config_path)
         self._steer(digest, message.reason)
-        self.trial = Trial(digest, self.last_good) if self.last_good not in (None, digest) else None
+        self.trial = self._trial_of(digest, message.fallback if previous is None else None)
         self._roll_started_at = now
         if previous is not None:
             self._events.publish(ev.RolloutStarted(digest, previous.digest, message.reason))
         return True
+
+    def _trial_of(self, digest: str, fallback: Target | None) -> Trial | None:
+        if self.last_good is not None:
+            return Trial(digest, self.last_good) if self.last_good != digest else None
+        if self.trial is not None and self.trial.first:  # a newer one before the first has stood
+            return Trial(digest, self.trial.previous, first=True) if self.trial.previous != digest else None
+        if fallback is None or fallback.generation.digest == digest:
+            return None
+        self._targets[fallback.generation.digest] = fallback
+        return Trial(digest, fallback.generation.digest, first=True)
 
     def served(self, digest: str) -> None:
         """A replica of this generation became ready. Without a trial to pass, that makes it good."""
@@ -104,6 +116,10 @@ class Course:
     def is_canary(self, replica: int) -> bool:
         return self.trial is not None and not self.trial.passed and self.trial.canary == replica
 
+    def too_slow(self, view: ReplicaView) -> None:
+        """A replica was killed because it did not answer in time, which is its own failure."""
+        self.trial = rollout.after_exit(self.trial, view, expected=False)
+
     def exited(self, view: ReplicaView, text: str) -> bool:
         """A replica ended by itself; true when it was the canary, whose end is the generation's and not its slot's."""
         if self.is_canary(view.replica):
@@ -117,7 +133,7 @@ class Course:
         trial = self.trial
         assert trial is not None
         self.last_good = trial.generation
-        self.trial = Trial(trial.generation, trial.previous, trial.canary, passed=True)
+        self.trial = None if trial.first else Trial(trial.generation, trial.previous, trial.canary, passed=True)
 
     def gave_up(self, reason: str) -> None:
         """The generation on trial is no good: back to the one before."""

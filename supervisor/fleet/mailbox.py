@@ -14,7 +14,7 @@ from typing import Any
 
 from supervisor.control.operations import ReloadOutcome
 from supervisor.errors import LitesupError
-from supervisor.fleet.messages import DrainSlot, Message, Replace, Scale, StopAll, Want
+from supervisor.fleet.messages import DrainSlot, Message, Replace, Scale, StopAll, Target, Want
 from supervisor.litellm_config.generation import Generation
 
 STOPS = "the daemon stops"
@@ -35,14 +35,15 @@ class Mailbox:
         self._queue.put_nowait(message)
 
     def want(
-        self, generation: Generation, config_path: Path, *, reason: str, again: bool
+        self, generation: Generation, config_path: Path, *, reason: str, again: bool, fallback: Target | None = None
     ) -> asyncio.Future[ReloadOutcome]:
         """Makes this the generation to run. The future tells how that ended.
 
-        With `again`, a generation that failed before is tried once more, and no backoff is waited for.
+        With `again`, a generation that failed before is tried once more, and no backoff is waited for. `fallback`
+        counts for the first generation only: it is gone back to if no replica of that one stands.
         """
         outcome: asyncio.Future[ReloadOutcome] = asyncio.get_running_loop().create_future()
-        self.post(Want(generation, config_path, reason, outcome, again))
+        self.post(Want(generation, config_path, reason, outcome, again, fallback))
         return outcome
 
     def scale(self, count: int) -> None:

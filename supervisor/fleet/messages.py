@@ -66,12 +66,21 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """A generation that may be wanted, and where it is rendered."""
+
+    generation: Generation
+    config_path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Want:
     generation: Generation
     config_path: Path
     reason: str
     outcome: asyncio.Future[ReloadOutcome]
     again: bool  # told to: also a generation that failed before
+    fallback: Target | None = None  # at the start: what to go back to if nothing of it ever stands
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,15 @@ class Pool:
         return sum(1 for member in self._members.values() if member.serving)
 
     @property
+    def good(self) -> Generation | None:
+        return self.course.good
+
+    @property
+    def in_force(self) -> bool:
+        """Whether what is wanted serves everywhere."""
+        return self.course.in_force and self.ready >= self._count
+
+    @property
     def live_generations(self) -> frozenset[str]:
         """Digests that some replica runs, or may be started with, be it after a roll-back."""
         return self.course.generations | self._running
@@ -323,6 +332,7 @@ class Pool:
                 self._leave(self._members[replica], reason)
             case Kill(replica=replica, reason=reason):
                 member = self._members[replica]
+                self.course.too_slow(member.view)
                 member.happens(Happening.LEAVE)
                 self._kill(member, ev.KillCause.DID_NOT_START, reason)
             case PassTrial():

@@ -25,9 +25,7 @@ def render(root: MapNode, adaptations: Iterable[Finding], fingerprints: Mapping[
     `fingerprints` makes a module's content part of the text, so that a change in it is a new generation.
     """
     intended: dict[Any, Any] = plain_value(root)
-    body = yaml.dump(
-        intended, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
-    )
+    body = as_yaml(intended)
     lines = ["Rendered by litesup; changes here are lost. What differs from the operator's file:"]
     lines += [f"  {_remark(finding)}" for finding in adaptations] or ["  nothing"]
     lines += [f"module {name} {digest}" for name, digest in sorted(fingerprints.items())]
@@ -36,6 +34,12 @@ def render(root: MapNode, adaptations: Iterable[Finding], fingerprints: Mapping[
     if repr(yaml.safe_load(text)) != repr(intended):
         raise AssertionError("the rendered configuration does not read back as it was meant")
     return text
+
+
+def as_yaml(document: Mapping[Any, Any]) -> str:
+    return yaml.dump(
+        document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
+    )
 
 
 def digest(key: str, text: str, environment: Mapping[str, str]) -> str:

@@ -210,6 +210,10 @@ LEVEL_OF_EVENT: Mapping[type[events.Event], str] = {
     events.ConfigurationChangeRefused: "error",
     events.RolloutFailed: "error",
     events.RequestSuspected: "error",
+    events.RolledBackByOperator: "warning",
+    events.LastGoodStarted: "error",
+    events.GenerationNotKept: "warning",
+    events.HistorySkipped: "warning",
 }
 """What is not here is told at "info"; exits and requests depend on how they went."""
 

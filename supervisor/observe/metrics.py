@@ -98,6 +98,12 @@ class Metrics:
         )
         for result in ("completed", "failed", "refused"):
             self._reloads.labels(result)  # so that a rate can be taken from the first one on
+        self._rollbacks = Counter(
+            "litesup_operator_rollbacks", "How often the operator went back to a kept generation.", registry=registry
+        )
+        self._not_kept = Counter(
+            "litesup_history_failures", "Good generations that could not be written to the history.", registry=registry
+        )
 
     def count(self, event: events.Event) -> None:
         match event:
@@ -131,6 +137,10 @@ class Metrics:
                 self._reloads.labels("failed").inc()
             case events.ConfigurationChangeRefused():
                 self._reloads.labels("refused").inc()
+            case events.RolledBackByOperator():
+                self._rollbacks.inc()
+            case events.GenerationNotKept():
+                self._not_kept.inc()
 
     def _adopt(self, labels: tuple[str, str, str, str]) -> tuple[Counter, Histogram]:
         """Looking a child up by its labels costs more than counting with it, and this happens with every request."""
@@ -185,6 +195,11 @@ class _FromStatus(Collector):
             "litesup_configuration_refused",
             "1 while the configuration on disk is refused and an older one serves.",
             value=int(status.generation.refused_at is not None),
+        )
+        yield GaugeMetricFamily(
+            "litesup_serving_from_history",
+            "1 while a kept generation serves and not what is on disk: rolled back, or started as the last good one.",
+            value=int(bool(status.generation.note)),
         )
         info = GaugeMetricFamily("litesup_info", "Versions, in labels.", labels=["version", "litellm_version"])
         info.add_metric([status.daemon.version, status.daemon.litellm_version], 1)

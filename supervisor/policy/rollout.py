@@ -43,7 +43,8 @@ class Trial:
     """A roll-out to a generation that has never served everywhere.
 
     `canary` is the replica on trial, None before it is spawned: a canary that is not there any more has exited.
-    `previous` is what to go back to.
+    `previous` is what to go back to. A `first` trial is the start of a daemon that knows a last good generation:
+    nothing serves yet, so all slots take part in it.
     """
 
     generation: str
@@ -51,6 +52,7 @@ class Trial:
     canary: int | None = None
     passed: bool = False
     failures: int = 0
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +162,11 @@ def _judge_trial(world: World, now: float, rules: Rules) -> tuple[Action | None,
     trial = world.trial
     if trial is None:
         return None, NEVER
-    if trial.passed:
+    if trial.passed or trial.first:
         if trial.failures >= TRIAL_FAILURES:
-            return FailTrial(f"{trial.failures} replicas exited while starting"), NEVER
-        return None, NEVER
+            what = "ended or did not answer" if trial.first else "exited while starting"
+            return FailTrial(f"{trial.failures} replicas {what}"), NEVER
+        return (None, NEVER) if trial.passed else _judge_first(world, now, rules)
     if trial.canary is None:
         if world.unloadable:
             return FailTrial(f"LiteLLM could not be loaded for it: {world.unloadable}"), NEVER
@@ -183,6 +186,15 @@ def _judge_trial(world: World, now: float, rules: Rules) -> tuple[Action | None,
     return None, canary.ready_since + rules.settle
 
 
+def _judge_first(world: World, now: float, rules: Rules) -> tuple[Action | None, float]:
+    """It passes when one replica has stood: what comes later is that replica's own trouble."""
+    standing = [v.ready_since for v in world.replicas if v.generation == world.generation and v.ready_since is not None]
+    if not standing:
+        return None, NEVER
+    due = min(standing) + rules.settle
+    return (PassTrial(), NEVER) if now >= due else (None, due)
+
+
 def _look(world: World) -> _Sight:
     live: dict[int, list[ReplicaView]] = {}
     starting: list[ReplicaView] = []
@@ -194,7 +206,9 @@ def _look(world: World) -> _Sight:
                 serving += 1
             else:
                 starting.append(view)
-    trial = world.trial if world.trial is not None and not world.trial.passed else None
+    trial = world.trial
+    if trial is not None and (trial.passed or trial.first):
+        trial = None  # there is no canary, and nothing else to fill empty slots with
     return _Sight(
         world,
         live,
@@ -292,7 +306,7 @@ def _surge(sight: _Sight) -> tuple[Action, ...]:
     if sight.doubled:
         return ()
     trial = world.trial
-    if trial is not None and not trial.passed:
+    if trial is not None and not trial.passed and not trial.first:
         if trial.canary is not None or world.loading:
             return ()
         serving = [view.slot for view in world.replicas if view.state in SERVING and view.slot <= world.count]
@@ -319,13 +333,10 @@ def _is_settled(sight: _Sight) -> bool:
 
 
 def after_exit(trial: Trial | None, view: ReplicaView, *, expected: bool) -> Trial | None:
-    """The trial after a replica ended: an exit while starting counts against the generation."""
-    if (
-        trial is None
-        or expected
-        or not trial.passed
-        or view.generation != trial.generation
-        or view.ready_since is not None
-    ):
+    """The trial after a replica ended: an exit while starting counts against the generation, in a first trial any."""
+    if trial is None or expected or view.generation != trial.generation:
+        return trial
+    counts = trial.first or (trial.passed and view.ready_since is None)
+    if not counts:
         return trial
     return dataclasses.replace(trial, failures=trial.failures + 1)

@@ -30,6 +30,7 @@ SHORT: Mapping[str, str] = {
     "LITESUP_REPLICAS": "replicas.count",
     "LITESUP_HOST": "balancer.host",
     "LITESUP_PORT": "balancer.port",
+    "LITESUP_LAST_GOOD": "rollout.last_good",
 }
 """Variables for what the command line has a flag for; all others are spelt LITESUP_SECTION__SETTING."""
 

@@ -175,6 +175,7 @@ class Rollout(Section):
     settle: Seconds = 2.0  # how long the canary must stand, ready, without a crash or a failed probe
     watch: bool = True  # reload when a file that the configuration depends on changes
     debounce: Seconds = 0.3
+    last_good: bool = False  # start the last good configuration where the one on disk cannot be started
 
 
 class Restart(Section):

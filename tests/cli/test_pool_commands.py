@@ -29,7 +29,18 @@ def test_status_as_json_is_the_document(daemon: ScriptedDaemon, run_cli: Run) ->
 
 
 @pytest.mark.parametrize(
-    "command", [("status",), ("stop",), ("reload",), ("restart",), ("scale", 2), ("drain", 1), ("logs",)]
+    "command",
+    [
+        ("status",),
+        ("stop",),
+        ("reload",),
+        ("rollback",),
+        ("history",),
+        ("restart",),
+        ("scale", 2),
+        ("drain", 1),
+        ("logs",),
+    ],
 )
 def test_without_a_daemon_every_command_says_so_and_ends_with_4(
     run_cli: Run, short_dir: Path, command: tuple[object, ...]
@@ -75,7 +86,7 @@ def test_stop_says_so_when_the_daemon_takes_longer(daemon: ScriptedDaemon, run_c
         (ReloadOutcome(ReloadResult.UNCHANGED, "aaaa"), 0, "unchanged"),
         (ReloadOutcome(ReloadResult.ROLLED, "aaaa"), 0, "generation aaaa serves"),
         (ReloadOutcome(ReloadResult.STARTED, "aaaa"), 0, "rolling out"),
-        (ReloadOutcome(ReloadResult.SUPERSEDED, "aaaa"), 0, "newer change"),
+        (ReloadOutcome(ReloadResult.SUPERSEDED, "aaaa"), 3, "newer change"),
         (ReloadOutcome(ReloadResult.REFUSED, "", ("c.yaml:3: error: no",)), 3, "c.yaml:3: error: no"),
         (ReloadOutcome(ReloadResult.ROLLED_BACK, "aaaa", ("exit 1",)), 3, "exit 1"),
     ],

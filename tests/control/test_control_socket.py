@@ -13,7 +13,7 @@ import pytest
 
 from supervisor.control.client import ControlClient
 from supervisor.control.lock import InstanceLock
-from supervisor.control.operations import LogLine, ReloadOutcome, ReloadResult
+from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult
 from supervisor.control.server import ControlServer
 from supervisor.control.wire import SOCKET_NAME
 from supervisor.errors import ConfigurationRefused, ExitCode, Finding, LitesupError, NoDaemon, Severity
@@ -60,11 +60,19 @@ async def test_a_field_that_a_newer_daemon_added_does_not_hinder(
     assert status_from_json(document) == operations.answer
 
 
+async def test_the_history_arrives_as_it_was_sent(client: ControlClient, operations: ScriptedOperations) -> None:
+    assert await ask(client.history) == ()
+    operations.kept = (HistoryEntry("aaaa", 20.5, 30.0, "reload", True), HistoryEntry("bbbb", 1.0, 2.0, "start", False))
+    assert await ask(client.history) == operations.kept
+
+
 async def test_every_operation_arrives_with_its_arguments(
     client: ControlClient, operations: ScriptedOperations
 ) -> None:
     operations.outcome = ReloadOutcome(ReloadResult.REFUSED, "aaaabbbbcccc", ("a.yaml:3: error: no",))
     assert await ask(client.reload, wait=True) == operations.outcome
+    assert await ask(client.rollback, "3f2a", wait=True) == operations.outcome
+    assert await ask(client.rollback, None, wait=False) == operations.outcome
     assert await ask(client.restart, (2,)) == (2,)
     assert await ask(client.restart, ()) == (1, 2, 3)
     await ask(client.scale, 5)
@@ -72,6 +80,8 @@ async def test_every_operation_arrives_with_its_arguments(
     await ask(client.stop)
     assert operations.asked == [
         ("reload", True),
+        ("rollback", "3f2a", True),
+        ("rollback", None, False),
         ("restart", (2,)),
         ("restart", ()),
         ("scale", 5),
@@ -115,6 +125,9 @@ async def test_what_the_daemon_did_not_expect_does_not_leave_it(
         ("/drain", b"{}"),
         ("/restart", b'{"slots": "1"}'),
         ("/reload", b'{"wait": "yes"}'),
+        ("/rollback", b'{"wait": 1}'),
+        ("/rollback", b'{"digest": 12}'),
+        ("/rollback", b'{"digest": ""}'),
         ("/nothing", b"{}"),
     ],
 )

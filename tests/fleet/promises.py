@@ -23,6 +23,7 @@ class Promises:
         self._simulation = simulation
         self._owed: set[int] = set()  # slots that serve: they may stop only with an excuse, or for a smaller pool
         self._stood: set[str] = set()  # generations that served for the settle time, or before there was any other
+        self._kept: set[str] = set()  # generations that served under a daemon before this one
         self._failed: set[str] = set()
         self._hanging: set[int] = set()
         self._file: str | None = None  # what was read last, until the step that follows
@@ -50,6 +51,8 @@ class Promises:
     def told(self, message: Want) -> None:
         if message.again:
             self._failed.discard(message.generation.digest)
+        if message.fallback is not None:
+            self._kept.add(message.fallback.generation.digest)
 
     def spawns(self, shell: FakeShell) -> None:
         """Called when the pool makes a replica, before it counts it as its own."""
@@ -61,7 +64,7 @@ class Promises:
         assert digest not in self._failed, f"{digest} failed before, and nobody told to try it again"
         assert 1 <= shell.spec.slot <= simulation.pool.count, "a slot that nobody wants"
         assert not self.stopping, "nothing is started while the daemon stops"
-        if self._stood and digest not in self._stood:
+        if self._stood and digest not in self._stood | self._kept:
             others = [m for m in simulation.pool.members if m.generation.digest == digest and m.state in LIVE]
             stood = any(self._stands(member) for member in others)
             assert stood or not others, f"one canary of {digest} until it stood"

@@ -33,6 +33,7 @@ from supervisor.fleet.messages import (
     Replace,
     Scale,
     StopAll,
+    Target,
     Want,
     Warmed,
 )
@@ -178,10 +179,14 @@ class Simulation:
 
     # What a history does.
 
-    def want(self, name: str, behaviour: Behaviour = GOOD, *, again: bool = False) -> asyncio.Future[ReloadOutcome]:
+    def want(
+        self, name: str, behaviour: Behaviour = GOOD, *, again: bool = False, fallback: str = ""
+    ) -> asyncio.Future[ReloadOutcome]:
         self.behaviours[name] = behaviour
+        behind = Target(generation(fallback), NOWHERE) if fallback else None
+        self.behaviours.setdefault(fallback, GOOD)
         outcome: asyncio.Future[ReloadOutcome] = self.loop.create_future()
-        self.tell(Want(generation(name), NOWHERE, "test", outcome, again))
+        self.tell(Want(generation(name), NOWHERE, "test", outcome, again, behind))
         return outcome
 
     def scale(self, count: int) -> None:

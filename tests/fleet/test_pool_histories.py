@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from supervisor import events as ev
-from supervisor.control.operations import ReloadResult
+from supervisor.control.operations import ReloadOutcome, ReloadResult
 from supervisor.errors import LitesupError
 from supervisor.fleet.messages import Answered
 from supervisor.fleet.pool import FleetRules, Pool
@@ -134,7 +134,7 @@ def test_a_newer_change_takes_the_place_of_one_under_way(simulation: Simulation)
     simulation.advance(1.0)
     second = simulation.want("c")
     simulation.advance(40.0)
-    assert first.result().result is ReloadResult.SUPERSEDED
+    assert first.result() == ReloadOutcome(ReloadResult.SUPERSEDED, "b")
     assert second.result().result is ReloadResult.ROLLED
     assert simulation.serving == simulation.of("c")
 
@@ -169,6 +169,78 @@ def test_without_a_good_generation_a_new_one_is_taken_at_once() -> None:
     assert outcome.result().result is ReloadResult.ROLLED
     assert len(simulation.of("b")) == 3
     simulation.close()
+
+
+@pytest.fixture
+def beginning() -> Iterator[Simulation]:
+    simulation = Simulation(seed=6)
+    yield simulation
+    simulation.close()
+
+
+@pytest.mark.parametrize("behaviour", [REFUSES, DIES_SOON, SILENT], ids=["refuses", "dies", "silent"])
+def test_a_first_generation_that_never_stands_makes_way_for_the_last_good_one(
+    beginning: Simulation, behaviour: Behaviour
+) -> None:
+    outcome = beginning.want("new", behaviour, fallback="good")
+    beginning.advance(200.0)
+    assert outcome.result().result is ReloadResult.ROLLED_BACK
+    assert beginning.serving == beginning.of("good")
+    assert len(beginning.serving) == 3
+    assert beginning.pool.course.last_good == "good"
+    assert "new" in beginning.pool.course.failed
+    assert beginning.pool.in_force
+
+
+def test_a_first_generation_is_started_in_every_slot_though_there_is_a_last_good_one(beginning: Simulation) -> None:
+    outcome = beginning.want("new", fallback="good")
+    assert len(beginning.of("new")) == 3
+    beginning.advance(10.0)
+    assert outcome.result().result is ReloadResult.ROLLED
+    assert not beginning.of("good")
+    assert "ReplicaExited" not in names(beginning)
+
+
+def test_a_first_generation_of_which_one_replica_has_stood_is_kept_whatever_the_others_do(
+    beginning: Simulation,
+) -> None:
+    beginning.want("new", fallback="good")
+    beginning.advance(5.0)
+    assert beginning.pool.course.last_good == "new"
+    beginning.behaviours["new"] = REFUSES
+    for replica in (1, 2):
+        beginning.crash(replica)
+    beginning.advance(60.0)
+    assert not beginning.of("good")
+    assert beginning.serving == {3}
+
+
+def test_without_a_last_good_one_the_first_is_tried_for_ever(beginning: Simulation) -> None:
+    outcome = beginning.want("new", REFUSES)
+    beginning.advance(60.0)
+    assert not outcome.done()
+    assert beginning.pool.course.last_good is None
+
+
+def test_a_newer_change_before_the_first_has_stood_falls_back_to_the_same_last_good_one(beginning: Simulation) -> None:
+    first = beginning.want("new", SLOW, fallback="good")
+    beginning.advance(1.0)
+    second = beginning.want("newer", REFUSES)
+    beginning.advance(60.0)
+    assert first.result() == ReloadOutcome(ReloadResult.SUPERSEDED, "new")
+    assert second.result().result is ReloadResult.ROLLED_BACK
+    assert beginning.serving == beginning.of("good")
+    assert len(beginning.serving) == 3
+
+
+def test_replicas_that_do_not_answer_in_time_count_as_exits_while_starting(simulation: Simulation) -> None:
+    outcome = simulation.want("b")
+    while simulation.pool.course.last_good != "b":
+        simulation.advance(0.01)  # until the canary has stood
+    simulation.behaviours["b"] = SILENT
+    simulation.advance(400.0)
+    assert outcome.result().result is ReloadResult.ROLLED_BACK
+    assert simulation.serving == simulation.of("a")
 
 
 def test_restart_replaces_the_named_slot_and_only_that(simulation: Simulation) -> None:
