@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from supervisor.history.kept import Kept
-from supervisor.status import moment
+from supervisor.history.moment import moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import time
 from dataclasses import dataclass
 from typing import Any
 
 VERSION = 1
-
-
-def moment(at: float) -> str:
-    """Unix seconds for a person: 2026-03-31 14:05:09 UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
 
 
 class Condition(enum.Enum):

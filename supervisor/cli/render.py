@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult
 from supervisor.errors import Finding, Severity
-from supervisor.status import Condition, ReplicaStatus, Status, moment
+from supervisor.history.moment import moment
+from supervisor.status import Condition, ReplicaStatus, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
