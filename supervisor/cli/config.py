@@ -29,11 +29,17 @@ file_argument = click.argument("file", required=False, type=click.Path(path_type
 @settings_option
 @file_argument
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def check_command(settings: Path | None, file: Path | None, as_json: bool) -> None:
+@click.option("--explain", metavar="CODE", help="Say what the code of a finding means, and check nothing.")
+def check_command(settings: Path | None, file: Path | None, as_json: bool, explain: str | None) -> None:
     """Check litesup.yaml and LiteLLM's configuration (FILE, or the one that `start` would use).
 
-    Says what is wrong, and what is adapted for LiteLLM and why. Ends with 3 if `start` would refuse it.
+    Says what is wrong, what will surprise later, and what is adapted for LiteLLM and why; and looks whether ports,
+    memory and the installation are as they should be. Ends with 3 if `start` would refuse it, which only errors do.
+    docs/checks.md describes every finding.
     """
+    if explain is not None:
+        click.echo(_explanation(explain), nl=False)
+        return
     from supervisor.cli.render import findings_text
 
     generation, findings = _examine(settings, file)
@@ -62,6 +68,18 @@ def _examine(settings: Path | None, file: Path | None) -> tuple[Generation | Non
         found = examine(file, os.environ)[1] if file is not None else ()
         return None, (*refused.findings, *found)
     return examine(file or loaded.config, os.environ, look(loaded))
+
+
+def _explanation(name: str) -> str:
+    from supervisor.litellm_config.lint.codes import all_codes, code_named
+    from supervisor.litellm_config.lint.near import did_you_mean
+    from supervisor.litellm_config.lint.page import section
+
+    code = code_named(name)
+    if code is None:
+        near = did_you_mean(name, {one.code for codes in all_codes().values() for one in codes})
+        raise click.BadParameter(f"there is no finding {name}. {near}".strip(), param_hint="--explain")
+    return section(code)
 
 
 def _finding_document(finding: Finding) -> dict[str, Any]:

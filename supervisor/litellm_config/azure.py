@@ -83,6 +83,11 @@ def host_of(url: str) -> str:
         return ""
 
 
+def is_azure_openai(url: str) -> bool:
+    """Whether a base URL is that of an Azure OpenAI resource itself, and not of a gateway before it."""
+    return _OPENAI_HOST.search(host_of(url)) is not None
+
+
 def _entry(
     item: Node,
     index: int,

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from supervisor.errors import Finding, Severity
+from supervisor.litellm_config.syntax import syntax_findings
 
 Plain = str | int | float | bool | None | dt.date | dt.datetime
 Path_ = tuple[str | int, ...]
@@ -29,16 +30,6 @@ MAX_NODES = 200_000
 
 _MERGE = "tag:yaml.org,2002:merge"
 _SCALARS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp"))
-_NEXT_STEPS = {
-    "found character '\\t'": "Indent with spaces; YAML allows no tab there.",
-    "mapping values are not allowed here": "Put the value in quotes, or correct the indentation of this line.",
-    "could not find expected ':'": "Every line of a mapping is `name: value`, with a blank after the colon.",
-    "expected <block end>": "This line is indented differently from the lines that it belongs to.",
-    "found unexpected end of stream": "A quote or bracket that was opened is not closed.",
-    "expected ',' or": "Between braces or brackets, a value with braces or brackets of its own needs quotes.",
-    "found undefined alias": "Put the value in quotes; a leading * refers to an anchor.",
-    "expected a single document": "Remove the `---` line and what follows it.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,20 +150,28 @@ def parse(text: str, file: Path) -> tuple[Node | None, tuple[Finding, ...]]:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
     except yaml.YAMLError as error:
-        return None, (_syntax_finding(error, text, file),)
+        return None, syntax_findings(error, text, file)
     except RecursionError:
-        return None, (Finding(Severity.ERROR, "yaml-too-deep", "The document is nested too deeply.", file=file),)
+        return None, (_too_deep(file),)
     if root is None:
-        return None, (Finding(Severity.ERROR, "file-empty", "The file holds no configuration.", file=file),)
+        hint = "Start with `model_list:`; `litesup init` writes an example."
+        return None, (Finding(Severity.ERROR, "file-empty", "The file holds no configuration.", hint, file=file),)
     reader = _Reader(file)
     try:
         node = reader.read(root, ())
     except _TooLargeError:
-        finding = Finding(Severity.ERROR, "yaml-too-large", "Its aliases unfold to an immense document.", file=file)
+        message = "Its aliases unfold to an immense document."
+        hint = "Write out what is repeated, or repeat less."
+        finding = Finding(Severity.ERROR, "yaml-too-large", message, hint, file=file)
         return None, (*reader.findings, finding)
     except RecursionError:
-        return None, (Finding(Severity.ERROR, "yaml-too-deep", "The document is nested too deeply.", file=file),)
+        return None, (_too_deep(file),)
     return node, tuple(reader.findings)
+
+
+def _too_deep(file: Path) -> Finding:
+    message = "The document is nested too deeply."
+    return Finding(Severity.ERROR, "yaml-too-deep", message, "Remove some of the levels.", file=file)
 
 
 class _TooLargeError(Exception):
@@ -196,7 +195,7 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
         if id(node) in self._open:
-            self._error(place, "yaml-recursive", "This value contains itself.", path)
+            self._error(place, "yaml-recursive", "This value contains itself.", path, "Name another anchor.")
             return Scalar(None, place)
         self._open.add(id(node))
         try:
@@ -231,7 +230,9 @@ class _Reader:
                     merged.setdefault(_identity(entry.key), entry)
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                self._error(self._place(key_node), "yaml-key", "A key must be a single value.", path)
+                self._error(
+                    self._place(key_node), "yaml-key", "A key must be a single value.", path, "Put it in quotes."
+                )
                 continue
             key = self._scalar(key_node, path)
             entry = Entry(key, self.read(value_node, (*path, str(key.value))))
@@ -252,11 +253,17 @@ class _Reader:
             if isinstance(read, MapNode):
                 yield from read.entries
             else:
-                self._error(self._place(part), "yaml-merge", "Only a mapping can be merged with `<<`.", path)
+                self._error(
+                    self._place(part),
+                    "yaml-merge",
+                    "Only a mapping can be merged with `<<`.",
+                    path,
+                    "Write `<<: *NAME`.",
+                )
 
     def _check_tag(self, node: yaml.Node, wanted: str, path: Path_) -> None:
         if node.tag != f"tag:yaml.org,2002:{wanted}":
-            self._error(self._place(node), "yaml-tag", f"The tag {node.tag} is not supported.", path)
+            self._error(self._place(node), "yaml-tag", f"The tag {node.tag} is not supported.", path, "Remove the tag.")
 
     def _place(self, node: yaml.Node) -> Place:
         return Place(self._file, node.start_mark.line + 1, node.start_mark.column + 1)
@@ -274,22 +281,6 @@ def _construct(tag: str, text: str) -> Plain:
 def _identity(key: Scalar) -> Hashable:
     """True and 1 are equal in Python, and two keys in YAML; the strings "1" and 1 differ in both."""
     return (type(key.value), key.value)
-
-
-def _syntax_finding(error: yaml.YAMLError, text: str, file: Path) -> Finding:
-    if isinstance(error, yaml.reader.ReaderError):
-        line = text.count("\n", 0, error.position) + 1
-        message = f"A character that YAML does not allow (code {error.character})."
-        return Finding(Severity.ERROR, "yaml-syntax", message, "Remove it.", file=file, line=line)
-    problem = str(getattr(error, "problem", None) or "cannot be read")
-    context = getattr(error, "context", None)
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    hint = next((step for start, step in _NEXT_STEPS.items() if problem.startswith(start)), "")
-    message = f"This is not YAML: {problem}{f', {context}' if context else ''}."
-    if mark is None:
-        return Finding(Severity.ERROR, "yaml-syntax", message, hint, file=file)
-    place = Place(file, mark.line + 1, mark.column + 1)
-    return finding_at(place, Severity.ERROR, "yaml-syntax", message, hint=hint)
 
 
 _RESOLVER = yaml.resolver.Resolver()

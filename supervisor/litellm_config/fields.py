@@ -24,6 +24,18 @@ class Kind(enum.Enum):
 
 _NUMBER, _COERCED, _TEXT, _FLAG, _MAP, _LIST = Kind
 
+_PER_ERROR = dict.fromkeys(
+    (
+        "BadRequestErrorRetries",
+        "AuthenticationErrorRetries",
+        "TimeoutErrorRetries",
+        "RateLimitErrorRetries",
+        "ContentPolicyViolationErrorRetries",
+        "InternalServerErrorRetries",
+    ),
+    _COERCED,
+)
+
 # `*` stands for every element of a list.
 _TABLE: dict[tuple[str, ...], dict[str, Kind]] = {
     (): {
@@ -48,6 +60,12 @@ _TABLE: dict[tuple[str, ...], dict[str, Kind]] = {
         "timeout": _COERCED,
         "stream_timeout": _COERCED,
         "max_budget": _COERCED,
+        "itpm": _COERCED,
+        "otpm": _COERCED,
+        "max_parallel_requests": _NUMBER,
+        "weight": _NUMBER,
+        "order": _NUMBER,
+        "tags": _LIST,
     },
     ("router_settings",): {
         "num_retries": _NUMBER,
@@ -60,6 +78,13 @@ _TABLE: dict[tuple[str, ...], dict[str, Kind]] = {
         "default_max_parallel_requests": _NUMBER,
         "fallbacks": _LIST,
         "routing_strategy": _TEXT,
+        "model_group_alias": _MAP,
+        "retry_policy": _MAP,
+        "allowed_fails_policy": _MAP,
+    },
+    ("router_settings", "retry_policy"): _PER_ERROR,
+    ("router_settings", "allowed_fails_policy"): {
+        name.replace("Retries", "AllowedFails"): _NUMBER for name in _PER_ERROR
     },
     ("litellm_settings",): {
         "num_retries": _NUMBER,
@@ -70,8 +95,19 @@ _TABLE: dict[tuple[str, ...], dict[str, Kind]] = {
         "cache": _FLAG,
         "cache_params": _MAP,
         "fallbacks": _LIST,
+        "default_team_settings": _LIST,
     },
-    ("general_settings",): {"master_key": _TEXT, "database_url": _TEXT, "max_parallel_requests": _NUMBER},
+    ("general_settings",): {
+        "master_key": _TEXT,
+        "database_url": _TEXT,
+        "max_parallel_requests": _NUMBER,
+        "global_max_parallel_requests": _NUMBER,
+        "health_check_interval": _NUMBER,
+        "proxy_batch_write_at": _NUMBER,
+        "proxy_budget_rescheduler_min_time": _NUMBER,
+        "proxy_budget_rescheduler_max_time": _NUMBER,
+        "pass_through_endpoints": _LIST,
+    },
 }
 
 

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from click.testing import Result
 
+from supervisor.litellm_config.lint import Surroundings
+from supervisor.settings.schema import Settings
 from tests.scripted_daemon import ScriptedDaemon
 
 Run = Callable[..., Result]
@@ -24,6 +26,19 @@ model_list:
       api_key: ${AZURE_OPENAI_API_KEY}
 """
 SECRET = "azure-secret-value"
+
+
+@pytest.fixture(autouse=True)
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """What `check` would see on this machine: three replicas, and nothing else. The settings that it looked with."""
+    looked: list[Settings] = []
+
+    def look(settings: Settings) -> Surroundings:
+        looked.append(settings)
+        return Surroundings(replicas=3)
+
+    monkeypatch.setattr("supervisor.cli.surroundings.look", look)
+    return looked
 
 
 @pytest.fixture
@@ -79,6 +94,40 @@ def test_check_tells_of_litesup_yaml_too(run_cli: Run, config: Path) -> None:
     result = run_cli("check")
     assert result.exit_code == 3
     assert "Did you mean port?" in result.stdout
+
+
+def test_check_looks_at_the_machine_with_the_settings_in_force(
+    run_cli: Run, config: Path, looked_at: list[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", SECRET)
+    Path("litesup.yaml").write_text("balancer: {port: 8123}\n")
+    config.write_text(GUIDE + "      rpm: 100\n")
+    result = run_cli("check", config)
+    assert result.exit_code == 0
+    assert [settings.balancer.port for settings in looked_at] == [8123]
+    assert "3 times 100" in result.stdout
+
+
+def test_a_warning_refuses_nothing(run_cli: Run, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", SECRET)
+    config.write_text(GUIDE + "modle_list: []\n")
+    result = run_cli("check")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == "1 warning, 2 notes: the configuration can be used"
+    assert json.loads(run_cli("check", "--json").stdout)["ok"] is True
+
+
+def test_explain_prints_the_section_of_a_code_and_checks_nothing(run_cli: Run, looked_at: list[Settings]) -> None:
+    result = run_cli("check", "--explain", "cost-unknown")
+    assert result.exit_code == 0
+    assert "base_model" in result.stdout
+    assert looked_at == []
+
+
+def test_explain_knows_what_was_meant(run_cli: Run) -> None:
+    result = run_cli("check", "--explain", "cost-unkown")
+    assert result.exit_code == 2
+    assert "Did you mean `cost-unknown`?" in result.stderr
 
 
 def test_problems_of_litesup_yaml_do_not_hide_those_of_the_file(run_cli: Run, config: Path) -> None:

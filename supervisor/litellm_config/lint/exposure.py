@@ -16,8 +16,16 @@ _ELSEWHERE = frozenset({"api_base", "base_url"})
 _WHAT = "lets every client that may come without a key have the deployment's key sent to an address of its choice."
 
 
-@rule("client-side-credentials", Severity.WARNING, "A body may send a deployment's key elsewhere.")
+@rule(
+    "client-side-credentials",
+    Severity.WARNING,
+    "A body may send a deployment's key elsewhere.",
+    example="general_settings: {allow_client_side_credentials: true}\n",
+    step="Remove it, or let nobody come without a key: `access: {trusted: []}` in litesup.yaml.",
+)
 def client_side_credentials(subject: Subject) -> Iterator[Remark]:
+    """LiteLLM refuses `api_base` and its like in the body of a request unless this permits them. Where it does, the
+    deployment's own key is sent to whatever address the body names."""
     hint = "Remove it; or let nobody come without a key: `access: {trusted: []}` in litesup.yaml."
     general = subject.section("general_settings")
     flag = general.get("allow_client_side_credentials") if general is not None else None

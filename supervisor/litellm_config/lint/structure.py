@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 
 from supervisor.errors import Severity
 from supervisor.litellm_config.document import ListNode, MapNode, Scalar
+from supervisor.litellm_config.lint.near import did_you_mean
 from supervisor.litellm_config.lint.rule import Remark, Subject, rule
 
 # What LiteLLM's loader reads at the top level; anything else it ignores without a word.
@@ -40,19 +40,32 @@ TOP_LEVEL = (
 )
 
 
-@rule("unknown-section", Severity.WARNING, "A top-level key that LiteLLM does not read.")
+@rule(
+    "unknown-section",
+    Severity.WARNING,
+    "A top-level key that LiteLLM does not read.",
+    example="modle_list: []\n",
+    step="Correct the name, or move it under the section that it belongs to. x-NAME and _NAME are left alone.",
+)
 def unknown_section(subject: Subject) -> Iterator[Remark]:
+    """LiteLLM ignores it without a word: with a misspelt `model_list` it starts with no model at all."""
     for entry in subject.root.entries:
         name = str(entry.key.value)
         if name in TOP_LEVEL or name.startswith(("x-", "_")):
             continue
-        near = difflib.get_close_matches(name, TOP_LEVEL, n=1)
-        hint = f"Did you mean `{near[0]}`?" if near else "Move it under the section that it belongs to, or remove it."
+        hint = did_you_mean(name, TOP_LEVEL) or "Move it under the section that it belongs to, or remove it."
         yield Remark(entry.key, f"LiteLLM ignores `{name}` at the top level.", hint, (name,))
 
 
-@rule("no-models", Severity.WARNING, "No model is configured.")
+@rule(
+    "no-models",
+    Severity.WARNING,
+    "No model is configured.",
+    example="litellm_settings: {drop_params: true}\n",
+    step="Add `model_list:` with at least one entry.",
+)
 def no_models(subject: Subject) -> Iterator[Remark]:
+    """LiteLLM starts, and refuses every request. Where models are kept in a database, this may be meant."""
     models = subject.root.get("model_list")
     if models is None or (isinstance(models, Scalar) and models.value is None):
         at = subject.root.key("model_list") or subject.root
@@ -62,8 +75,15 @@ def no_models(subject: Subject) -> Iterator[Remark]:
         yield Remark(models, "The list of models is empty: every request will be refused.", hint, ("model_list",))
 
 
-@rule("model-entry", Severity.ERROR, "An entry of model_list is not complete.")
+@rule(
+    "model-entry",
+    Severity.ERROR,
+    "An entry of model_list is not complete.",
+    example="model_list: [{model_name: gpt-4, litellm_params: {}}]\n",
+    step="Each entry has model_name, and litellm_params with at least model: PROVIDER/NAME.",
+)
 def model_entry(subject: Subject) -> Iterator[Remark]:
+    """LiteLLM refuses to start with it, or leaves the model out."""
     models = subject.root.get("model_list")
     for index, item in enumerate(models.items if isinstance(models, ListNode) else ()):
         path = ("model_list", index)

@@ -12,8 +12,16 @@ from supervisor.litellm_config.fields import Kind, kind_of
 from supervisor.litellm_config.lint.rule import Remark, Subject, rule
 
 
-@rule("wrong-type", Severity.ERROR, "A value is of a type that LiteLLM cannot use there.")
+@rule(
+    "wrong-type",
+    Severity.ERROR,
+    "A value is of a type that LiteLLM cannot use there.",
+    example="router_settings: {num_retries: '3'}\n",
+    step="Write a number without quotes, a text that looks like a number or a date with them.",
+)
 def wrong_type(subject: Subject) -> Iterator[Remark]:
+    """LiteLLM checks few types when it starts. With a text for `num_retries` it starts, and every request is a 500;
+    with a text for `rpm` that is no number it leaves the model out."""
     yield from _wrong_types(subject, subject.root, ())
 
 
@@ -71,8 +79,16 @@ def _described(node: Node) -> str:
     return "a text" if isinstance(node.value, str) else "a number"
 
 
-@rule("master-key", Severity.ERROR, "A master key that LiteLLM refuses.")
+@rule(
+    "master-key",
+    Severity.ERROR,
+    "A master key that LiteLLM refuses.",
+    example="general_settings: {master_key: sk-1234}\n",
+    step="Remove the line, and litesup makes a key (`litesup key` shows it); or name a variable.",
+)
 def master_key(subject: Subject) -> Iterator[Remark]:
+    """LiteLLM does not start without a key, nor with one that was published as an example. One that does not begin
+    with `sk-` is a warning: some clients refuse it."""
     general = subject.section("general_settings")
     node = general.get("master_key") if general else None
     if general is None or not isinstance(node, Scalar):
