@@ -16,10 +16,11 @@ from aiohttp import hdrs, web
 from supervisor.balancer import replies, websocket
 from supervisor.balancer.dispatch import Dispatch
 from supervisor.balancer.grammar import Head
-from supervisor.balancer.headers import Credential, Framing, request_head, request_id_of, response_head
+from supervisor.balancer.headers import Credential, Framing, interim_head, request_head, request_id_of, response_head
 from supervisor.balancer.held import HeldBytes
 from supervisor.balancer.pool import Pool
 from supervisor.balancer.relay import BadBody, ClientGone, ClientStream, RequestBody, client_framing, relay_response
+from supervisor.balancer.response import ResponseHead
 from supervisor.balancer.upstream import Connection, ResponseTimeout
 from supervisor.errors import NobodyReady, NotSent, UpstreamError
 from supervisor.events import Events, RequestFinished
@@ -266,17 +267,26 @@ class Exchange:
             idle = pool.reuse(upstream)
             connection = idle if idle is not None else await pool.connect(upstream)
             try:
-                connection.send(opening, head_only=head_only, timeout=self._around.response_timeout)
+                connection.send(
+                    opening,
+                    timeout=self._around.response_timeout,
+                    head_only=head_only,
+                    websocket=self._websocket,
+                    on_interim=None if self._http_1_0 else self._pass_interim,
+                )
             except NotSent:
                 if idle is None:
                     raise
             else:
                 return connection
 
+    def _pass_interim(self, head: ResponseHead) -> None:
+        self._client.interim(interim_head(head.status, head.reason, head.headers))
+
     async def _read_body(self) -> RequestBody:
         request = self._request
         if self._head.expects_continue and not request.content.at_eof():
-            await self._client.interim(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._client.interim(interim_head(100, b"Continue"))
         body = RequestBody(
             request.content,
             length=None if self._head.chunked else self._head.length,

@@ -21,6 +21,8 @@ _HOP_BY_HOP = frozenset(
 _NEVER_NOMINATED = frozenset({b"host", b"content-length"})
 # Expect is between the client and the balancer, which answers it; X-Forwarded-For is written anew.
 _NOT_FORWARDED = _HOP_BY_HOP | {b"expect", b"x-forwarded-for"}
+_LENGTH = frozenset({b"content-length"})
+_LENGTHLESS = frozenset({101, 204})  # RFC 9110, section 8.6
 _REQUEST_ID_LIMIT = 200
 _PRINTABLE = frozenset(string.ascii_letters + string.digits + string.punctuation)
 
@@ -63,19 +65,23 @@ def request_head(
     dropped = _dropped(_NOT_FORWARDED, headers)
     lines = [method.encode("ascii"), b" ", target.encode("utf-8", "surrogateescape"), b" HTTP/1.1\r\n"]
     sent_id = request_id.encode("ascii", "replace")
-    identified = False
+    identified = hosted = False
     given = credential is None
     for name, value in headers:
         lowered = name.lower()
         if lowered in dropped:
             continue
-        if lowered == b"x-request-id":
+        if lowered == b"host":
+            hosted = True
+        elif lowered == b"x-request-id":
             if identified or value != sent_id:
                 continue
             identified = True
         elif credential is not None and lowered == credential.name.lower():
             given = True
         lines += (name, b": ", value, b"\r\n")
+    if not hosted:
+        lines.append(b"host: localhost\r\n")  # HTTP/1.0 need not have one, HTTP/1.1 must
     if chunked:
         lines.append(b"transfer-encoding: chunked\r\n")
     if upgrade is not None:
@@ -104,11 +110,13 @@ def response_head(
 ) -> bytes:
     """The response as the client gets it; the replica's Date and Server are the only ones."""
     dropped = _dropped(_HOP_BY_HOP, headers)
+    if framing in {Framing.CHUNKED, Framing.CLOSE} or status in _LENGTHLESS:
+        dropped |= _LENGTH
     lines = [b"HTTP/1.1 %d " % status, reason, b"\r\n"]
     identified = False
     for name, value in headers:
         lowered = name.lower()
-        if lowered in dropped or (lowered == b"content-length" and framing in {Framing.CHUNKED, Framing.CLOSE}):
+        if lowered in dropped:
             continue
         if lowered == b"x-request-id":
             identified = True
@@ -124,6 +132,17 @@ def response_head(
         lines.append(b"connection: close\r\n")
     elif http_1_0:
         lines.append(b"connection: keep-alive\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def interim_head(status: int, reason: bytes, headers: RawHeaders = ()) -> bytes:
+    """An interim response as the client gets it: RFC 9110, section 15.2, has it end with its head."""
+    dropped = _dropped(_HOP_BY_HOP, headers) | {b"content-length"}
+    lines = [b"HTTP/1.1 %d " % status, reason, b"\r\n"]
+    for name, value in headers:
+        if name.lower() not in dropped:
+            lines += (name, b": ", value, b"\r\n")
     lines.append(b"\r\n")
     return b"".join(lines)
 

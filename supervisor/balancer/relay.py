@@ -15,7 +15,8 @@ from aiohttp import StreamReader, web
 from supervisor.balancer import refusals, replies
 from supervisor.balancer.headers import Framing
 from supervisor.balancer.held import HeldBytes
-from supervisor.balancer.upstream import Connection, ResponseHead
+from supervisor.balancer.response import ResponseHead
+from supervisor.balancer.upstream import Connection
 from supervisor.errors import UpstreamError
 from supervisor.policy.access import Refusal
 from supervisor.rotation import Upstream
@@ -200,9 +201,11 @@ class ClientStream:
         """More of the body; returns when the client can take still more. Raises ClientGone."""
         await self._write(self._framed(pieces, last=last))
 
-    async def interim(self, head: bytes) -> None:
-        """A 100 Continue, before everything else."""
-        await self._write(head)
+    def interim(self, head: bytes) -> None:
+        """An interim response, before everything else."""
+        transport = self._request.transport
+        if not self.begun and transport is not None and not transport.is_closing():
+            transport.write(head)
 
     @property
     def at_event_boundary(self) -> bool:

@@ -1,6 +1,6 @@
 """The connection to a replica: what was sent is known, not guessed.
 
-Owns one socket to a replica and the parsing of what comes back. The first write of every request goes to the kernel by
+Owns one socket to a replica; `response` reads what comes back. The first write of every request goes to the kernel by
 hand, so that "no byte was taken" is a fact that `NotSent` can be built on. Knows nothing of clients.
 """
 
@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
-import httptools
-
+from supervisor.balancer.response import BadResponse, ResponseHead, ResponseReader
 from supervisor.errors import NotSent, ReplicaGivenUp, ReplicaLost, ResponseCut, UpstreamError
 
 READ_AHEAD = 256 * 1024
@@ -22,22 +20,6 @@ READ_AHEAD = 256 * 1024
 
 class ResponseTimeout(UpstreamError):
     """The replica took the request and then said nothing for too long."""
-
-
-@dataclass(slots=True)
-class ResponseHead:
-    """Status line and header section, names and values as they were sent."""
-
-    status: int
-    reason: bytes
-    headers: list[tuple[bytes, bytes]]
-    length: int | None  # of the body, where it was announced
-    chunked: bool
-    bodiless: bool  # whatever the headers say: a response to HEAD, 204, 304, 101
-
-    @property
-    def until_close(self) -> bool:
-        return not (self.bodiless or self.chunked or self.length is not None)
 
 
 class Connection(asyncio.Protocol):
@@ -54,12 +36,9 @@ class Connection(asyncio.Protocol):
         self._sock = sock
         self._on_idle_end = on_idle_end
         self._transport: asyncio.Transport | None = None
-        self._parser: httptools.HttpResponseParser | None = None
-        self._parsed = ResponseHead(0, b"", [], None, chunked=False, bodiless=False)
-        self._head: ResponseHead | None = None
+        self._response: ResponseReader | None = None
         self._chunks: list[bytes] = []
         self._buffered = 0
-        self._complete = False
         self._received = False
         self._failure: UpstreamError | None = None
         self._reading_paused = False
@@ -69,7 +48,6 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timeout = 0.0
         self._active_at = 0.0
-        self._head_only = False
         self._busy = False
         self._tunnel = False
         self.on_writable: Callable[[], None] | None = None  # of a tunnel: `push` may go on
@@ -79,11 +57,20 @@ class Connection(asyncio.Protocol):
 
     # The exchange.
 
-    def send(self, data: bytes, *, head_only: bool, timeout: float) -> None:
+    def send(
+        self,
+        data: bytes,
+        *,
+        timeout: float,
+        head_only: bool = False,
+        websocket: bool = False,
+        on_interim: Callable[[ResponseHead], None] | None = None,
+    ) -> None:
         """Begins an exchange with the request's first bytes. Raises NotSent.
 
         `timeout` is how many seconds the replica may be silent, from the last byte written to the first received, and
-        between those that follow. `head_only` is true for HEAD.
+        between those that follow. `head_only` is true for HEAD, `websocket` where a 101 is asked for; `on_interim` gets
+        the heads of other interim responses.
         """
         if self.closed or self._transport is None or self._transport.is_closing():
             raise NotSent("the connection had ended before anything was written")
@@ -101,11 +88,8 @@ class Connection(asyncio.Protocol):
         except NotSent:
             self.abort()
             raise
-        self._parser = httptools.HttpResponseParser(self)
-        self._head = None
-        self._complete = False
+        self._response = ResponseReader(self._add, head_only=head_only, websocket=websocket, on_interim=on_interim)
         self._received = False
-        self._head_only = head_only
         self._timeout = timeout
         self._active_at = self._loop.time()
         self._timer = self._loop.call_later(timeout, self._check_silence)
@@ -125,11 +109,12 @@ class Connection(asyncio.Protocol):
 
     async def head(self) -> ResponseHead:
         """The response's head. Raises ReplicaLost, ResponseCut or ResponseTimeout."""
-        while self._head is None:
+        assert self._response is not None
+        while self._response.head is None:
             if self._failure is not None:
                 raise self._failure
             await self._wait()
-        return self._head
+        return self._response.head
 
     async def body(self) -> list[bytes]:
         """What has arrived of the body since the last call, waiting for it if need be; nothing at its end.
@@ -138,7 +123,7 @@ class Connection(asyncio.Protocol):
         arrived has been handed out.
         """
         while not self._chunks:
-            if self._complete:
+            if self._ended:
                 return self._chunks
             if self._failure is not None:
                 raise self._failure
@@ -158,15 +143,16 @@ class Connection(asyncio.Protocol):
     @property
     def complete(self) -> bool:
         """Whether the response has ended as it should, and all of it has been handed out."""
-        return self._complete and not self._chunks
+        return self._ended and not self._chunks
 
     def finish(self) -> bool:
         """Ends the exchange; whether the connection can serve another."""
         self._stop_timer()
-        self._parser = None
+        whole = self._ended and self._response is not None and self._response.reusable
+        self._response = None
         self._busy = False
         unsent = self._transport is not None and self._transport.get_write_buffer_size() > 0
-        if self.closed or not self.reusable or not self._complete or unsent:
+        if self.closed or not self.reusable or not whole or unsent:
             self.abort()
             return False
         return True
@@ -206,28 +192,20 @@ class Connection(asyncio.Protocol):
             self._add(data)
             self._wake()
             return
-        parser = self._parser
-        if parser is None or self._complete:
+        response = self._response
+        if response is None:
             # Nobody asked for anything: whatever this is, no later response can be told from it.
             self.reusable = False
-            if not self._busy:
-                self.abort()
-                self._on_idle_end(self)
+            self.abort()
+            self._on_idle_end(self)
             return
         self._received = True
         self._active_at = self._loop.time()
         try:
-            parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._tunnel = True
-            rest = data[upgrade.args[0] :]
-            if rest:
-                self._add(rest)
-        except httptools.HttpParserError as error:
-            if not self._complete:
-                self._fail(ResponseCut(f"the replica's answer is not HTTP: {error}"))
-                self.abort()
-            self.reusable = False
+            response.feed(data)
+        except BadResponse as bad:
+            self._fail(ResponseCut(f"the replica's answer cannot be passed on: {bad}"))
+            self.abort()
         self._wake()
 
     def eof_received(self) -> bool:
@@ -253,53 +231,11 @@ class Connection(asyncio.Protocol):
         if drained is not None and not drained.done():
             drained.set_result(None)
 
-    # httptools' callbacks, in the order in which they come.
-
-    def on_message_begin(self) -> None:
-        self._parsed = ResponseHead(0, b"", [], None, chunked=False, bodiless=False)
-
-    def on_status(self, status: bytes) -> None:
-        self._parsed.reason += status
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        parsed = self._parsed
-        parsed.headers.append((name, value))
-        match name.lower():
-            case b"content-length":
-                parsed.length = int(value)
-            case b"transfer-encoding":
-                parsed.chunked = True
-            case b"connection":
-                if b"close" in value.lower():
-                    self.reusable = False
-
-    def on_headers_complete(self) -> None:
-        assert self._parser is not None
-        if self._complete:
-            self.reusable = False  # a second response to one request
-            return
-        parsed = self._parsed
-        parsed.status = self._parser.get_status_code()
-        if 100 <= parsed.status < 200 and parsed.status != 101:
-            return  # an interim response: the real one follows
-        parsed.bodiless = self._head_only or parsed.status in {101, 204, 304}
-        if parsed.until_close or parsed.status == 101 or self._parser.get_http_version() != "1.1":
-            self.reusable = False
-        self._head = parsed
-        if self._head_only:
-            # The parser does not know that nothing follows, so this connection ends here.
-            self.reusable = False
-            self._complete = True
-
-    def on_body(self, data: bytes) -> None:
-        if not self._complete:
-            self._add(data)
-
-    def on_message_complete(self) -> None:
-        if self._head is not None and self._head.status != 101:
-            self._complete = True
-
     # Inside.
+
+    @property
+    def _ended(self) -> bool:
+        return self._response is not None and self._response.complete
 
     def _add(self, data: bytes) -> None:
         self._chunks.append(data)
@@ -315,9 +251,10 @@ class Connection(asyncio.Protocol):
                 self.abort()
             self._on_idle_end(self)
             return
-        if self._tunnel or (self._head is not None and self._head.until_close and not broken):
-            self._complete = True
-        elif not self._complete:
+        response = self._response
+        if response is None or self._ended:
+            return
+        if (broken and not self._tunnel) or not response.end():
             self._fail(ResponseCut(how) if self._received else ReplicaLost(how))
         self._wake()
 

@@ -82,7 +82,7 @@ async def test_an_end_within_the_head_is_a_cut(pair):
 async def test_what_is_not_http_is_a_cut(pair):
     pair.send()
     pair.replica.sendall(b"SSH-2.0-OpenSSH\r\n")
-    with pytest.raises(ResponseCut, match="not HTTP"):
+    with pytest.raises(ResponseCut, match="cannot be passed on"):
         await pair.connection.head()
 
 

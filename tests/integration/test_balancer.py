@@ -318,9 +318,10 @@ async def test_head_and_no_content_have_no_body(directory: Path):
 
 
 @on_both_loops
-async def test_interim_responses_are_skipped_and_an_expectation_is_met(directory: Path):
+async def test_an_expectation_is_met_by_us_and_interim_responses_of_the_replica_are_passed_on(directory: Path):
     async def script(call: Call) -> None:
-        await call.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+        await call.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await call.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\nConnection: x\r\nX: y\r\n\r\n")
         await call.read_body()
         await call.reply(call.request.body)
 
@@ -329,8 +330,13 @@ async def test_interim_responses_are_skipped_and_an_expectation_is_met(directory
         await client.send("POST", CHAT, {"Content-Length": "4", "Expect": "100-continue"})
         assert (await client.head()).start == "HTTP/1.1 100 Continue"
         client.writer.write(b"body")
+        early = await client.head()
+        assert (early.status, early.headers) == (103, [("Link", "</a>")])
         assert (await client.answer()).body == b"body"
         assert not b.replicas[0].requests[0].all("expect")
+        client = await b.connect()
+        await client.send("POST", CHAT, body=b"{}", version="1.0")
+        assert (await client.head()).status == 200
 
 
 @on_both_loops
