@@ -156,7 +156,9 @@ class Exchange:
                 replies.unavailable(str(nobody), self._request_id, retry_after=nobody.retry_after), "unavailable"
             )
         except BadBody as bad:
-            return self._refuse(bad.refusal)
+            response = self._refuse(bad.refusal)
+            response.force_close()
+            return response
 
     async def _through_replicas(self, client: str, *, keyless: bool) -> web.StreamResponse:
         """Gives the request to one replica after the other, until one answers or policy says that it is enough."""
@@ -316,7 +318,9 @@ class Exchange:
         self._status = response.status
         self._outcome = outcome
         self._by_us = outcome != "unavailable"
-        if self._around.stopping.is_set():
+        unread = not self._request.content.is_eof()
+        # A client that has been told not to send its body may or may not: where its next request begins is not known.
+        if self._around.stopping.is_set() or (unread and self._head.expects_continue):
             response.force_close()
         return response
 

@@ -77,8 +77,7 @@ class ClientConnection(web.RequestHandler):
             super().data_received(data)
             return
         guard = self._guard
-        passed = guard.feed(data)
-        if passed:
+        for passed in guard.feed(data):
             super().data_received(passed)
         if guard.within_head:
             if self._head_timer is None:
@@ -95,8 +94,7 @@ class ClientConnection(web.RequestHandler):
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
         super().set_parser(parser, data_received_cb)
-        rest = self._guard.switched()
-        if rest:
+        for rest in self._guard.switched():
             super().data_received(rest)
 
     async def finish_response(
@@ -105,9 +103,12 @@ class ClientConnection(web.RequestHandler):
         response, reset = await super().finish_response(request, resp, start_time)
         if not reset and response.keep_alive:
             # Only the last request can be one for a WebSocket, and this one was not granted.
-            if not self._guard.messages and (rest := self._guard.declined()):
-                super().data_received(rest)
+            if not self._guard.messages:
+                for rest in self._guard.declined():
+                    super().data_received(rest)
         elif not request.content.is_eof():
+            # A body that was refused raises that in whoever reads it: aiohttp too, which lingers by reading.
+            request.content.set_exception(cast("Any", None))
             self._half_close()
         return response, reset
 
@@ -126,6 +127,7 @@ class ClientConnection(web.RequestHandler):
             response = replies.refused(refusals.BAD_FIELD, request_id)
             self._house.refused(refusals.BAD_FIELD, request_id)
         response.force_close()
+        response.headers["Connection"] = "close"  # aiohttp takes what it cannot read for HTTP/1.0, and leaves it out
         return response
 
     # Inside.
@@ -133,7 +135,8 @@ class ClientConnection(web.RequestHandler):
     def _head_is_late(self) -> None:
         self._head_timer = None
         if self._guard.within_head:
-            super().data_received(self._guard.refuse(refusals.SLOW_HEAD))
+            for passed in self._guard.refuse(refusals.SLOW_HEAD):
+                super().data_received(passed)
         elif self.standing and not self.serving:
             self.force_close()
 

@@ -62,6 +62,7 @@ class Head(NamedTuple):
     length: int  # of the body, where it is not chunked
     chunked: bool
     keep_alive: bool
+    hosted: bool  # has a Host
     websocket: bool
     expects_continue: bool
 
@@ -137,9 +138,8 @@ def read_fields(data: bytes | bytearray, begin: int, end: int, line: Line, limit
                     raise Refused(refusals.BAD_LENGTH, line)
                 length = value
             case 17:
-                codings += _elements(value)
-                if not codings:
-                    raise Refused(refusals.BAD_CODING, line)
+                # With its empty members: a list that is not written as everybody would is not guessed at.
+                codings += [coding.strip(b"\t ") for coding in value.lower().split(b",")]
             case 10:
                 options += _elements(value)
             case 7:
@@ -155,6 +155,7 @@ def read_fields(data: bytes | bytearray, begin: int, end: int, line: Line, limit
         size,
         chunked=bool(codings),
         keep_alive=b"keep-alive" in options and b"close" not in options if line.http_1_0 else b"close" not in options,
+        hosted=host is not None,
         # RFC 9110, section 7.8: an Upgrade that Connection does not name is not one, and HTTP/1.0 has none.
         websocket=upgrades == [b"websocket"] and b"upgrade" in options and line.method == b"GET" and not line.http_1_0,
         expects_continue=bool(expectations) and not line.http_1_0,

@@ -61,8 +61,8 @@ class Message:
         if self._on_refusal is not None:
             self._on_refusal(refusal)
 
-    def when_refused(self, act: Callable[[Refusal], None]) -> None:
-        """`act` is called once if the rest of the body is refused."""
+    def when_refused(self, act: Callable[[Refusal], None] | None) -> None:
+        """`act` is called once if the rest of the body is refused; None: nobody reads it any more."""
         self._on_refusal = act
 
 
@@ -91,7 +91,8 @@ class Guard:
         self._stage = Stage.LINE
         self._data = b""  # what has been taken from neither the last pieces nor this one
         self._at = 0
-        self._out: list[bytes] = []
+        self._out: list[bytes] = []  # of the message that is being read
+        self._ready: list[bytes] = []  # what is passed on of those before it
         self._line: Line | None = None
         self._line_end = 0  # where its CR LF stands, in `_data`
         self._scanned = 0  # bytes of `_data` that no head may hold have been looked for up to here
@@ -111,13 +112,15 @@ class Guard:
     def over(self) -> bool:
         return self._stage is Stage.OVER
 
-    def feed(self, data: bytes) -> bytes:
-        """What aiohttp may have of `data`, and of what was kept from before."""
+    def feed(self, data: bytes) -> list[bytes]:
+        """What aiohttp may have of `data`, and of what was kept from before, each message apart.
+
+        Apart, because aiohttp forgets what came before a message that it refuses by itself.
+        """
         if self._data:
             self._data += data
         else:
             self._data = data
-        out = self._out
         while self._step():
             pass
         if self._at:
@@ -125,27 +128,21 @@ class Guard:
             self._scanned = max(0, self._scanned - self._at)
             self._line_end -= self._at
             self._at = 0
-        if len(out) == 1:
-            return out.pop()
-        passed = b"".join(out)
-        out.clear()
-        return passed
+        return self._passed()
 
-    def refuse(self, refusal: Refusal) -> bytes:
+    def refuse(self, refusal: Refusal) -> list[bytes]:
         """Refuses what is being read, for a reason that does not lie in its bytes; returns what aiohttp has to have."""
         self._refuse(refusal)
-        passed = b"".join(self._out)
-        self._out.clear()
-        return passed
+        return self._passed()
 
-    def declined(self) -> bytes:
+    def declined(self) -> list[bytes]:
         """The request for a WebSocket got another answer: what came behind it is the next request."""
         if self._stage is not Stage.HELD:
-            return b""
+            return []
         self._stage = Stage.LINE
         return self.feed(b"")
 
-    def switched(self) -> bytes:
+    def switched(self) -> list[bytes]:
         """The protocol has been switched: from now on bytes pass as they are."""
         self._stage = Stage.TUNNEL
         return self.feed(b"")
@@ -213,11 +210,13 @@ class Guard:
         message = self._message = Message(head)
         self.messages.append(message)
         self._at = end + 4
+        self._set_apart()
         if line.authority is None:
             self._pass(begin, self._at)
         else:
             version = b" HTTP/1.0" if line.http_1_0 else b" HTTP/1.1"
-            self._out += (line.method, b" ", line.target, version, data[line_end : self._at])
+            host = b"" if head.hosted else b"\r\nHost: " + line.authority
+            self._out += (line.method, b" ", line.target, version, host, data[line_end : self._at])
         self._empty_line = False
         if head.chunked:
             self._size = self._extensions = self._trailers = 0
@@ -328,10 +327,24 @@ class Guard:
             self._message.refuse(refusal)
         elif self._stage is not Stage.OVER:
             self.messages.append(Message(None, refusal, self._line))
+            self._set_apart()
             self._out.append(STAND_IN)
         self._message = None
         self._stage = Stage.OVER
         return True
+
+    def _set_apart(self) -> None:
+        if self._out:
+            self._ready.append(b"".join(self._out))
+            self._out.clear()
+
+    def _passed(self) -> list[bytes]:
+        ready, out = self._ready, self._out
+        if out:
+            ready.append(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+        self._ready = []
+        return ready
 
     def _pass(self, begin: int, end: int) -> None:
         data = self._data

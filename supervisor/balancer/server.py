@@ -181,7 +181,10 @@ class Balancer:
         if connection.standing and classify(request.method, request.path).kind not in {Kind.HEALTH, Kind.POOL_HEALTH}:
             return self._refuse(refusals.CROWDED, request.method)
         message.when_refused(lambda refusal: request.content.set_exception(BadBody(refusal)))
-        response = await Exchange(request, message.head, self._surroundings).run()
+        try:
+            response = await Exchange(request, message.head, self._surroundings).run()
+        finally:
+            message.when_refused(None)
         if connection.standing:
             response.force_close()
         return response

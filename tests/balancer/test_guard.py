@@ -21,7 +21,7 @@ UPGRADE = b"GET /v1/realtime HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgra
 
 def passed(*pieces: bytes, limits: Limits = LIMITS) -> tuple[bytes, list[Refusal | None]]:
     guard = Guard(limits)
-    out = b"".join(map(guard.feed, pieces))
+    out = b"".join(passed for piece in pieces for passed in guard.feed(piece))
     return out, [message.refusal for message in guard.messages]
 
 
@@ -29,19 +29,20 @@ def bytewise(data: bytes) -> list[bytes]:
     return [data[at : at + 1] for at in range(len(data))]
 
 
-def test_what_is_well_formed_passes_as_it_is_and_is_not_even_copied():
+def test_what_is_well_formed_passes_as_it_is_and_a_body_is_not_even_copied():
     data = POST + b"Content-Length: 5\r\n\r\nhello"
-    assert Guard(LIMITS).feed(data) == data
+    assert Guard(LIMITS).feed(data) == [data]
     big = b"x" * 100
     guard = Guard(LIMITS)
     guard.feed(POST + b"Content-Length: 1000\r\n\r\n")
-    assert guard.feed(big) is big
+    assert guard.feed(big)[0] is big
 
 
 def test_pipelined_requests_are_told_apart():
     data = GET + POST + b"Content-Length: 4\r\n\r\n\r\n\r\n" + GET
     for pieces in ([data], bytewise(data)):
         assert passed(*pieces) == (data, [None, None, None])
+    assert [len(message) for message in Guard(LIMITS).feed(data)] == [len(GET), len(data) - 2 * len(GET), len(GET)]
 
 
 def test_extensions_and_trailers_are_left_out():
@@ -64,22 +65,22 @@ def test_behind_a_refusal_and_behind_the_last_request_nothing_is_read():
 
 def test_a_refusal_within_a_body_is_told_to_whoever_reads_it():
     guard = Guard(LIMITS)
-    assert guard.feed(CHUNKED + b"5\r\nhel") == CHUNKED + b"5\r\nhel"
+    assert guard.feed(CHUNKED + b"5\r\nhel") == [CHUNKED + b"5\r\nhel"]
     told: list[Refusal] = []
     guard.messages[0].when_refused(told.append)
-    assert guard.feed(b"lo\r\nnonsense") == b"lo\r\n"
+    assert guard.feed(b"lo\r\nnonsense") == [b"lo\r\n"]
     assert told == [refusals.BAD_CHUNK]
     assert guard.over
 
 
 def test_what_comes_behind_a_request_for_a_websocket_waits_for_its_answer():
     guard = Guard(LIMITS)
-    assert guard.feed(UPGRADE + GET) == UPGRADE
-    assert guard.declined() == GET
+    assert guard.feed(UPGRADE + GET) == [UPGRADE]
+    assert guard.declined() == [GET]
     guard = Guard(LIMITS)
-    assert guard.feed(UPGRADE + b"\x00\x01") == UPGRADE
-    assert guard.switched() == b"\x00\x01"
-    assert guard.feed(b"\x81") == b"\x81"
+    assert guard.feed(UPGRADE + b"\x00\x01") == [UPGRADE]
+    assert guard.switched() == [b"\x00\x01"]
+    assert guard.feed(b"\x81") == [b"\x81"]
     guard = Guard(LIMITS)
     guard.feed(UPGRADE)
     guard.feed(b"x" * (guards.MOST_HELD + 1))
@@ -95,7 +96,7 @@ def test_a_head_that_has_begun_is_known_as_such():
     guard.feed(b"\n")
     assert not guard.within_head
     guard.feed(b"G")
-    assert guard.refuse(refusals.SLOW_HEAD) == STAND_IN
+    assert guard.refuse(refusals.SLOW_HEAD) == [STAND_IN]
     assert guard.messages[-1].refusal is refusals.SLOW_HEAD
 
 
