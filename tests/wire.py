@@ -294,7 +294,8 @@ async def bench(*replicas: ScriptedReplica, **sections: dict[str, Any]) -> Async
     try:
         for replica in replicas:
             await made.add(replica)
-        yield made
+        async with asyncio.timeout(60):  # a request that nobody answers fails its test, and does not hang it
+            yield made
     finally:
         for client in made.clients:
             client.leave()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -119,6 +120,27 @@ async def test_an_answer_that_has_begun_is_left_to_the_replica_that_gave_it(shor
         wake.set()
         assert await read_chunk(client.reader) == b"data: two\n\n"
         assert await read_chunk(client.reader) == b""
+        assert not retries(b)
+
+
+async def test_half_a_head_is_the_beginning_of_an_answer(short_dir: Path) -> None:
+    wake = asyncio.Event()
+
+    async def slow(call: Call) -> None:
+        await call.read_body()
+        await call.send(b"HTTP/1.1 200 OK\r\ncontent-le")
+        await wake.wait()
+        await call.send(b"ngth: 4\r\n\r\nslow")
+
+    async with bench(ScriptedReplica(short_dir, 0, slow), ScriptedReplica(short_dir, 1)) as b:
+        client = await held_by(b, 0)
+        b.rotation.set_suspect(1, suspect=True)
+        (dispatch,) = b.replicas[0].upstream.unanswered
+        connection = cast("Any", dispatch)._waits_on
+        await eventually(lambda: connection._received, what="the half is read")
+        b.rotation.give_up(1)
+        wake.set()
+        assert (await client.answer()).body == b"slow"
         assert not retries(b)
 
 
