@@ -74,6 +74,7 @@ format: setup
 bench: setup
 	@$(BIN)/python -m benchmarks.boot $(BENCH_ARGS)
 	@$(BIN)/python -m benchmarks.recovery
+	@$(BIN)/python -m benchmarks.faults
 
 # Names no index host and no file address: where packages come from is the installing machine's own setting.
 lock:
