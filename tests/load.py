@@ -95,6 +95,7 @@ class Load:
         seconds: float = 60.0,
         stream: bool = False,
         model: str = "gpt-4",
+        prompt: str = "ping",
         headers: Mapping[str, str] | None = None,
         path: str = PATH,
         patience: float = 30.0,
@@ -105,7 +106,7 @@ class Load:
         self._clients = clients
         self._requests = requests
         self._seconds = seconds
-        self._body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": "ping"}]}
+        self._body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": prompt}]}
         if stream:
             self._body["stream"] = True
         self._headers = dict(headers or {})

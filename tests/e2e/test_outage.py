@@ -1,0 +1,215 @@
+"""A configuration change cannot hurt: what it does to the requests and streams that run meanwhile, which is nothing.
+
+One pool of three serves all of this, as an operator's would: under a load that never pauses its file is broken, spoilt in
+every way that only LiteLLM notices, and changed for good.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.daemon import GUIDE, Daemon
+from tests.e2e.conftest import AZURE_KEY
+from tests.fake_azure import Answer, FakeAzure, Seen
+from tests.load import Load
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CLIENTS = 8
+KILLING = 30.0  # seconds
+ENOUGH = 60.0  # seconds; what takes longer has failed, on however busy a machine
+
+SECOND_MODEL = """\
+  - model_name: second
+    litellm_params:
+      model: gpt-4o-2024-08-06
+      api_base: {url}/
+      api_version: "2024-08-01-preview"
+      api_key: ${{AZURE_OPENAI_API_KEY}}
+
+litellm_settings:"""
+
+DIES = """\
+import os
+import threading
+
+from litellm.integrations.custom_logger import CustomLogger
+
+
+class Dies(CustomLogger):
+    pass
+
+
+instance = Dies()
+timer = threading.Timer(1.0, os._exit, [7])
+timer.daemon = True
+timer.start()
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def module_daemon(azure_server: FakeAzure) -> AsyncIterator[Daemon]:
+    config = GUIDE.format(url=azure_server.url)
+    async with Daemon(config, environment={"AZURE_OPENAI_API_KEY": AZURE_KEY}) as daemon:
+        (daemon.folder / "raises.py").write_text("raise RuntimeError('as the test wished')\n")
+        (daemon.folder / "dies.py").write_text(DIES)
+        yield daemon
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def daemon(module_daemon: Daemon, azure: FakeAzure, request: pytest.FixtureRequest) -> AsyncIterator[Daemon]:
+    """Three replicas on the guide's own file, whatever the test before has made of it."""
+    config = GUIDE.format(url=azure.url)
+    if module_daemon.config.read_text() != config:
+        module_daemon.save(config)
+        await module_daemon.run("reload", "--wait")
+    await module_daemon.settled()
+    failed = request.session.testsfailed
+    yield module_daemon
+    if request.session.testsfailed > failed:
+        module_daemon.show()
+
+
+def changed(azure: FakeAzure, old: str, new: str) -> str:
+    config = GUIDE.format(url=azure.url)
+    assert old in config
+    return config.replace(old, new, 1)
+
+
+def with_second_model(azure: FakeAzure) -> str:
+    return changed(azure, "litellm_settings:", SECOND_MODEL.format(url=azure.url))
+
+
+def pids(document: dict[str, Any]) -> set[int]:
+    return {entry["pid"] for entry in document["replicas"]}
+
+
+async def test_a_typo_is_saved_and_replicas_are_killed_one_after_another_and_no_request_fails(
+    daemon: Daemon, azure: FakeAzure
+):
+    azure.answer = Answer(delay=0.02)
+    before = await daemon.settled()
+    good, since, killed = before["generation"]["wanted"], len(daemon.events), 0
+    async with Load(daemon.url, clients=CLIENTS, seconds=4 * KILLING) as load:
+        await load.finished_at_least(50)
+        daemon.save(changed(azure, "litellm_params:", "litellm_params"))
+        await daemon.event("configuration_change_refused", since=since)
+        replicas = {entry["slot"]: entry for entry in before["replicas"]}
+        end = time.monotonic() + KILLING
+        while time.monotonic() < end:
+            victim = min(replicas.values(), key=lambda entry: int(entry["replica"]))
+            seen = len(daemon.events)
+            os.kill(victim["pid"], signal.SIGKILL)
+            killed += 1
+            ready = await daemon.event("replica_ready", since=seen, within=ENOUGH, slot=victim["slot"])
+            replicas[victim["slot"]] = ready
+            await load.finished_at_least(CLIENTS)
+    print(f"{killed} killed; {load.summary()}")
+    assert not load.failed, load.summary()
+    assert killed >= 3
+    ready_again = daemon.find("replica_ready", since=since)
+    assert len(ready_again) == killed
+    assert {event["generation"] for event in ready_again} == {good}
+    assert not daemon.find("rollout_started", since=since)
+    assert (await daemon.status())["generation"]["refused"], "the file on disk is still broken"
+
+
+MISSING_GUARDRAIL = """\
+guardrails:
+  - guardrail_name: missing
+    litellm_params: {guardrail: nowhere.Missing, mode: pre_call}
+
+environment_variables:"""
+
+REFUSED = {
+    "an unset variable": ("${AZURE_OPENAI_API_KEY}", "${NOT_SET_ANYWHERE}"),
+    "a wrong type": ("drop_params: True", "num_retries: many"),
+    "half a file": ("litellm_settings:", "litellm_settings: {"),
+}
+ROLLED_BACK = {
+    "a callback that raises": ("drop_params: True", "callbacks: raises.instance"),
+    "a guardrail that is missing": ("environment_variables:", MISSING_GUARDRAIL),
+    "one that dies a second after it was ready": ("drop_params: True", "callbacks: dies.instance"),
+}
+
+
+async def test_whatever_is_wrong_with_a_change_no_request_fails_and_no_stream_is_cut(daemon: Daemon, azure: FakeAzure):
+    azure.answer = Answer(chunks=6, pause=0.1)
+    before = await daemon.settled()
+    async with Load(daemon.url, clients=CLIENTS, stream=True, seconds=180.0, patience=ENOUGH) as load:
+        await load.finished_at_least(CLIENTS)
+        for what, (old, new) in {**REFUSED, **ROLLED_BACK}.items():
+            since = len(daemon.events)
+            daemon.save(changed(azure, old, new))
+            verdict = "configuration_change_refused" if what in REFUSED else "rollout_failed"
+            event = await daemon.event(verdict, since=since, within=ENOUGH)
+            print(f"{what}: {event.get('problems') or event.get('reason')}")
+            await load.finished_at_least(CLIENTS)
+            finished = await daemon.run("reload", "--wait")
+            assert (finished.code, what) == (3, what), finished.output
+        await load.finished_at_least(CLIENTS)
+    print(load.summary())
+    assert not load.failed, load.summary()
+    after = await daemon.settled()
+    assert pids(after) == pids(before), "nobody who served was replaced"
+    assert after["generation"]["wanted"] == before["generation"]["wanted"]
+
+
+def by_length(seen: Seen) -> Answer:
+    """The load's streams are short; whoever asks for a long one gets half a minute of it."""
+    return Answer(chunks=31, pause=1.0) if seen.prompt == "long" else Answer(chunks=6, pause=0.1)
+
+
+async def test_a_good_change_cuts_nothing_and_a_long_stream_holds_up_nothing(daemon: Daemon, azure: FakeAzure):
+    azure.choose = by_length
+    before = await daemon.settled()
+    old, since = before["generation"]["wanted"], len(daemon.events)
+    long = Load(daemon.url, clients=1, requests=1, stream=True, prompt="long", patience=2 * ENOUGH)
+    async with long, Load(daemon.url, clients=CLIENTS, stream=True, seconds=120.0, patience=ENOUGH) as load:
+        await load.finished_at_least(CLIENTS)
+        await azure.reached(lambda server: any(seen.prompt == "long" and seen.sent for seen in server.requests))
+        saved = time.monotonic()
+        daemon.save(with_second_model(azure))
+        rolled = await daemon.event("rollout_completed", since=since, within=ENOUGH)
+        print(f"three replicas on the new generation after {time.monotonic() - saved:.1f} s")
+        assert not long.results, "the long stream is still under way, and held up nothing"
+        await load.finished_at_least(CLIENTS)
+        new = await Load(daemon.url, clients=3, requests=12, model="second").run()
+        assert not new.failed, new.summary()
+        assert len(new.per_replica()) == 3
+        serving = [entry for entry in (await daemon.status())["replicas"] if entry["state"] == "ready"]
+        assert {entry["generation"] for entry in serving} == {rolled["generation"]} != {old}
+        assert len(serving) == 3
+        await long.finished_at_least(1)
+        await load.finished_at_least(CLIENTS)
+    print(load.summary())
+    assert not load.failed, load.summary()
+    assert not long.failed, long.summary()
+    assert long.results[0].seconds >= 30.0
+    assert {entry["generation"] for entry in (await daemon.settled())["replicas"]} == {rolled["generation"]}
+    assert all(event["expected"] for event in daemon.find("replica_exited", since=since))
+
+
+async def test_a_change_of_the_environment_cuts_nothing_either(daemon: Daemon, azure: FakeAzure):
+    azure.answer = Answer(chunks=6, pause=0.1)
+    before = await daemon.settled()
+    since = len(daemon.events)
+    async with Load(daemon.url, clients=CLIENTS, stream=True, seconds=120.0, patience=ENOUGH) as load:
+        await load.finished_at_least(CLIENTS)
+        saved = time.monotonic()
+        daemon.save(changed(azure, "environment_variables:", "environment_variables:\n  SSL_CERT_DIR: /etc/ssl/certs"))
+        rolled = await daemon.event("rollout_completed", since=since, within=ENOUGH)
+        print(f"three replicas in the new environment after {time.monotonic() - saved:.1f} s")
+        await load.finished_at_least(CLIENTS)
+    print(load.summary())
+    assert not load.failed, load.summary()
+    after = await daemon.settled()
+    assert not pids(after) & pids(before)
+    assert after["generation"]["wanted"] == rolled["generation"]
