@@ -33,14 +33,15 @@ PLAIN = functools.partial(make_launcher, program=fake_litellm.PROGRAM)
 
 
 class Scene:
-    """One daemon in a directory of its own, and what it announced."""
+    """One daemon in a directory, and what it announced. Another one may have been there before."""
 
     def __init__(self, folder: Path, launcher: MakeLauncher = PLAIN, **sections: Mapping[str, Any]) -> None:
         self.config = folder / "litellm.config.yaml"
-        self.config.write_text(CONFIG.format(name="first"))
+        if not self.config.exists():
+            self.config.write_text(CONFIG.format(name="first"))
         self.runtime = folder / "run"
-        self.runtime.mkdir(mode=0o700)
-        (folder / "state").mkdir(mode=0o700)
+        self.runtime.mkdir(mode=0o700, exist_ok=True)
+        (folder / "state").mkdir(mode=0o700, exist_ok=True)
         quick: dict[str, Any] = {
             "replicas": {"count": 2, "launcher": "plain", "warm_up_timeout": 0.01, "stop_timeout": 5.0},
             "balancer": {"host": ["127.0.0.1"], "port": 0},

@@ -138,6 +138,10 @@ def test_what_trying_again_cannot_mend_is_not_tried_again() -> None:
     assert unit()["Unit"]["StartLimitIntervalSec"] == "0"
 
 
+def test_the_unit_starts_the_last_good_configuration_where_the_present_one_cannot_be() -> None:
+    assert "--last-good" in unit()["Service"]["ExecStart"].split()
+
+
 def test_the_units_directories_are_private() -> None:
     service = unit()["Service"]
     assert {service["RuntimeDirectoryMode"], service["StateDirectoryMode"]} == {"0700"}

@@ -33,7 +33,7 @@ class Course:
         self.last_good: str | None = None
         self.failed: dict[str, str] = {}  # the generations that were given up, and why
         self.trial: Trial | None = None
-        self.lost_canary = ""  # how it ended, if it did
+        self._lost = ""  # how the last replica ended whose end counts against what is on trial
 
     @property
     def rolling(self) -> bool:
@@ -116,16 +116,21 @@ class Course:
     def is_canary(self, replica: int) -> bool:
         return self.trial is not None and not self.trial.passed and self.trial.canary == replica
 
-    def too_slow(self, view: ReplicaView) -> None:
+    def too_slow(self, view: ReplicaView, text: str) -> None:
         """A replica was killed because it did not answer in time, which is its own failure."""
-        self.trial = rollout.after_exit(self.trial, view, expected=False)
+        self._count(view, text)
+
+    def _count(self, view: ReplicaView, text: str) -> None:
+        before, self.trial = self.trial, rollout.after_exit(self.trial, view, expected=False)
+        if self.trial is not before:
+            self._lost = text
 
     def exited(self, view: ReplicaView, text: str) -> bool:
         """A replica ended by itself; true when it was the canary, whose end is the generation's and not its slot's."""
         if self.is_canary(view.replica):
-            self.lost_canary = text
+            self._lost = text
             return True
-        self.trial = rollout.after_exit(self.trial, view, expected=False)
+        self._count(view, text)
         return False
 
     def passed(self) -> None:
@@ -139,8 +144,8 @@ class Course:
         """The generation on trial is no good: back to the one before."""
         trial = self.trial
         assert trial is not None
-        if self.lost_canary:
-            reason = f"{reason}: {self.lost_canary}"
+        if self._lost:
+            reason = f"{reason}: {self._lost}"
         self.failed[trial.generation] = reason
         while len(self.failed) > MOST_FAILED:
             del self.failed[next(iter(self.failed))]
@@ -167,7 +172,7 @@ class Course:
 
     def _steer(self, digest: str, reason: str) -> None:
         self.wanted, self.reason, self.since = self._targets[digest].generation, reason, time.time()
-        self.lost_canary = ""
+        self._lost = ""
 
     def _tell(self, outcome: ReloadOutcome) -> None:
         outcomes, self._outcomes = self._outcomes, []

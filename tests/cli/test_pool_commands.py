@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from supervisor.control.operations import LogLine, ReloadOutcome, ReloadResult
+from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult
 from supervisor.errors import LitesupError
 from supervisor.status import Condition
 from tests.scripted_daemon import ScriptedDaemon
@@ -100,6 +100,60 @@ def test_reload_ends_as_the_roll_out_did(
     assert said in (result.stderr if code else result.stdout)
     assert (result.stdout if code else result.stderr) == ""
     assert daemon.operations.asked == [("reload", True)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        ((), (None, False)),
+        (("3f2a",), ("3f2a", False)),
+        (("--wait",), (None, True)),
+        (("3f2a", "--wait"), ("3f2a", True)),
+    ],
+)
+def test_rollback_asks_for_the_one_before_or_the_named_one(
+    daemon: ScriptedDaemon, run_cli: Run, arguments: tuple[str, ...], asked: tuple[object, ...]
+) -> None:
+    daemon.operations.outcome = ReloadOutcome(ReloadResult.ROLLED, "aaaa")
+    result = run_cli("rollback", *arguments)
+    assert (result.exit_code, result.stdout) == (0, "generation aaaa serves\n")
+    assert daemon.operations.asked == [("rollback", *asked)]
+
+
+@pytest.mark.parametrize("result", [ReloadResult.REFUSED, ReloadResult.ROLLED_BACK, ReloadResult.SUPERSEDED])
+def test_a_rollback_that_does_not_serve_ends_with_3_and_the_reason(
+    daemon: ScriptedDaemon, run_cli: Run, result: ReloadResult
+) -> None:
+    daemon.operations.outcome = ReloadOutcome(result, "aaaa", ("no good generation is kept",))
+    ended = run_cli("rollback", "--wait")
+    assert (ended.exit_code, ended.stdout) == (3, "")
+    assert "no good generation is kept" in ended.stderr
+
+
+def test_an_empty_history_is_said(daemon: ScriptedDaemon, run_cli: Run) -> None:
+    result = run_cli("history")
+    assert (result.exit_code, result.stdout.split(";")[0]) == (0, "no good generation is kept yet")
+    assert json.loads(run_cli("history", "--json").stdout) == {"generations": []}
+
+
+def test_the_history_is_a_table_that_says_which_one_runs(daemon: ScriptedDaemon, run_cli: Run) -> None:
+    daemon.operations.kept = (
+        HistoryEntry("aaaa11112222", 1_800_000_000.0, 1_800_000_005.0, "file changed", running=False),
+        HistoryEntry("bbbb11112222", 1_700_000_000.0, 1_800_000_009.0, "start", running=True),
+    )
+    _, newest, oldest = run_cli("history").stdout.splitlines()
+    assert newest.startswith("aaaa11112222  2027-01-15 08:00:00 UTC")
+    assert "file changed" in newest
+    assert "running" not in newest
+    assert oldest.rstrip().endswith("running")
+    document = json.loads(run_cli("history", "--json").stdout)
+    assert document["generations"][1] == {
+        "digest": "bbbb11112222",
+        "kept_at": 1_700_000_000.0,
+        "stood_at": 1_800_000_009.0,
+        "reason": "start",
+        "running": True,
+    }
 
 
 def test_restart_scale_and_drain_ask_for_it(daemon: ScriptedDaemon, run_cli: Run) -> None:

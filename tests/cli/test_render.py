@@ -57,6 +57,27 @@ def test_what_is_wrong_is_said_in_words() -> None:
     assert "plain launcher: two threads" in text
 
 
+def test_what_serves_instead_of_the_file_is_said_with_the_difference() -> None:
+    plain = pool_status()
+    generation = dataclasses.replace(
+        plain.generation,
+        note="rolled back by the operator; the file on disk differs",
+        running="bbbb",
+        on_disk="cccc",
+        difference=("--- bbbb", "+++ cccc", "-  num_retries: 1"),
+        history_note="/var/lib/litesup/history: No space left on device",
+    )
+    text = shown(dataclasses.replace(plain, generation=generation))
+    for piece in (
+        "! rolled back by the operator; the file on disk differs",
+        "bbbb serves meanwhile",
+        "what is on disk (generation cccc) differs from what serves:",
+        "-  num_retries: 1",
+        "No space left on device",
+    ):
+        assert piece in text
+
+
 def test_a_remark_about_a_replica_gets_a_column_only_when_there_is_one() -> None:
     assert "NOTE" not in shown(pool_status())
     assert "NOTE" not in shown(pool_status(Condition.READY, (replica_status(1, last_exit="exit 0"),)))

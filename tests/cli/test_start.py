@@ -60,6 +60,20 @@ def test_every_option_reaches_the_settings(run_cli: Run, fake: FakeDaemon) -> No
     assert (fake.settings.runtime_dir, fake.settings.state_dir) == (Path("r"), Path("s"))
 
 
+def test_the_last_good_one_is_asked_for_by_flag_or_variable_and_the_flag_wins(
+    run_cli: Run, fake: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, flags, expected in (
+        ("", ["--last-good"], True),
+        ("true", [], True),
+        ("true", ["--no-last-good"], False),
+    ):
+        monkeypatch.setenv("LITESUP_LAST_GOOD", variable)
+        assert run_cli("start", *flags).exit_code == 0
+        assert fake.settings is not None
+        assert fake.settings.rollout.last_good is expected
+
+
 def test_without_options_the_settings_are_the_defaults(run_cli: Run, fake: FakeDaemon) -> None:
     run_cli("start")
     assert fake.settings == Settings()

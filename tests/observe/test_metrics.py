@@ -49,6 +49,9 @@ def test_the_metrics_have_the_names_that_dashboards_are_built_on(metrics: Metric
         "litesup_replicas_wanted",
         "litesup_generation_info",
         "litesup_reloads_total",
+        "litesup_operator_rollbacks_total",
+        "litesup_history_failures_total",
+        "litesup_serving_from_history",
         "litesup_log_lines_dropped_total",
     }
     assert "process_resident_memory_bytes" in {name for name, _labels in values(metrics)}
@@ -114,6 +117,18 @@ def test_reloads_are_counted_by_how_they_ended(metrics: Metrics) -> None:
     metrics.count(events.ConfigurationChangeRefused(("no",)))
     metrics.count(events.ConfigurationChangeRefused(("no",)))
     assert [value(metrics, "litesup_reloads_total", result=r) for r in ("completed", "failed", "refused")] == [1, 0, 2]
+
+
+def test_going_back_and_what_could_not_be_kept_are_counted(metrics: Metrics) -> None:
+    metrics.count(events.RolledBackByOperator("aaaa", "bbbb"))
+    metrics.count(events.GenerationNotKept("aaaa", "No space left on device"))
+    assert value(metrics, "litesup_operator_rollbacks_total") == 1
+    assert value(metrics, "litesup_history_failures_total") == 1
+    assert value(metrics, "litesup_serving_from_history") == 0
+    plain = pool_status()
+    generation = dataclasses.replace(plain.generation, note="serving the last good configuration")
+    instead = Metrics(lambda: dataclasses.replace(plain, generation=generation), dropped_lines=lambda: 0)
+    assert value(instead, "litesup_serving_from_history") == 1
 
 
 def test_what_is_so_is_read_when_it_is_asked_for() -> None:
