@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -24,33 +26,35 @@ from supervisor.admin import AdminServer
 from supervisor.balancer.server import Balancer
 from supervisor.control import wire
 from supervisor.control.lock import InstanceLock
-from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome
+from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult
 from supervisor.control.server import ControlServer
 from supervisor.errors import ExitCode, LitesupError
 from supervisor.fleet.launch.auto import make_launcher
-from supervisor.fleet.launch.command import check_socket_path, launch_spec
+from supervisor.fleet.launch.command import check_socket_path
 from supervisor.fleet.launch.forkserver import HeadStart
-from supervisor.fleet.launch.spec import Launcher, LaunchSpec
+from supervisor.fleet.launch.spec import Launcher
 from supervisor.fleet.launch.stub import WarmUpStub
-from supervisor.fleet.messages import Message
 from supervisor.fleet.pool import Pool
-from supervisor.fleet.probe import LivenessProbe
-from supervisor.fleet.replica import Replica, ReplicaTimes
 from supervisor.fleet.snapshot import replica_statuses
 from supervisor.history.first import First
 from supervisor.history.keeper import Keeper
 from supervisor.history.store import History
 from supervisor.litellm_config.generation import Generation
+from supervisor.live import LiveSettings
 from supervisor.observe.logs import Logging, set_up_logging
 from supervisor.observe.metrics import Metrics
 from supervisor.policy.condition import condition
 from supervisor.reload import Reloader
+from supervisor.replicas import Replicas
 from supervisor.report import daemon_status, generation_status, version_of
 from supervisor.settings.schema import MOST_REPLICAS, LauncherChoice, Settings
+from supervisor.settings.source import SettingsSource
 from supervisor.status import Condition, Status
 from supervisor.stopping import StopRequest
 from supervisor.systemd import Notifier
-from supervisor.watch import FileWatch, WatchRules
+from supervisor.watch import FileWatch
+
+T = TypeVar("T")
 
 MakeLauncher = Callable[[LauncherChoice, ev.Events], Launcher]
 
@@ -66,13 +70,17 @@ def serve(
     lock: InstanceLock,
     begun: HeadStart | None,
     listeners: Sequence[ev.Listener],
+    source: SettingsSource | None = None,
 ) -> int:
-    """Runs a daemon until it is told to stop; returns the exit code. `begun` is taken over. Raises LitesupError."""
+    """Runs a daemon until it is told to stop; returns the exit code. `begun` is taken over. Raises LitesupError.
+
+    `source` is what to read the settings from again when they change.
+    """
     logging = set_up_logging(settings.logs, environ)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             launcher = functools.partial(make_launcher, begun=begun)
-            daemon = Daemon(settings, environ, runtime, state, lock, logging, listeners, launcher)
+            daemon = Daemon(settings, environ, runtime, state, lock, logging, listeners, launcher, source)
             return runner.run(daemon.run())
     finally:
         logging.close()
@@ -91,8 +99,8 @@ class Daemon:
         logging: Logging,
         listeners: Sequence[ev.Listener],
         make_launcher: MakeLauncher = make_launcher,
+        source: SettingsSource | None = None,
     ) -> None:
-        self._settings = settings
         self._runtime = runtime
         self._lock = lock
         self._logging = logging
@@ -100,30 +108,34 @@ class Daemon:
         self._was_ready = False
         self._stop = StopRequest()
         self._begun = asyncio.Event()  # the configuration that was read at start is wanted
-        self._reloads: set[asyncio.Task[None]] = set()
+        self._reloads: set[asyncio.Task[Any]] = set()
         self._events = ev.Events()
         for listener in (logging.log_event, *listeners, self._remember):
             self._events.subscribe(listener)
         self._notifier = Notifier(environ)
+        self._live = LiveSettings(settings, source, self._events)
         self._rotation = rules.rotation(settings)
         self._launcher = make_launcher(settings.replicas.launcher, self._events)
         self._stub = WarmUpStub()
         self._balancer = Balancer(rotation=self._rotation, settings=settings, events=self._events, health=self.status)
+        self._replicas = Replicas(
+            runtime, launcher=self._launcher, stub=self._stub, live=self._live, logbook=logging.logbook
+        )
         self._pool = Pool(
             settings.replicas.wanted,
             rotation=self._rotation,
             events=self._events,
-            make_replica=self._make_replica,
+            make_replica=self._replicas.make,
             rules=rules.fleet(settings),
             launcher=self._launcher,
         )
-        self._watch = FileWatch(
-            functools.partial(self._reload_quietly, "file changed"),
-            WatchRules(settings.rollout.debounce, enabled=settings.rollout.watch),
-        )
-        source = settings.config.absolute()
+        self._watch = FileWatch(functools.partial(self._reload_quietly, "file changed"), rules.watch(settings))
+        self._watch.watch(self._live.watched, group="settings")
+        self._live.only_if(self._balancer.allows)
+        self._live.on_change(self._hand_on)
+        config = settings.config.absolute()
         self._reloader = Reloader(
-            source,
+            config,
             environ=environ,
             runtime_dir=runtime,
             state_dir=state,
@@ -135,8 +147,8 @@ class Daemon:
             redact=logging.redact,
         )
         self._keeper = Keeper(
-            History(state, source),
-            settle=settings.rollout.settle,
+            History(state, config),
+            settle=lambda: self._live.now.rollout.settle,
             in_force=self._reloader.in_force,
             events=self._events,
         )
@@ -151,8 +163,8 @@ class Daemon:
         self._listen_to_signals()
         loading: asyncio.Task[None] | None = None
         try:
-            check_socket_path(self._socket_path(10**6))
-            last_good = self._settings.rollout.last_good
+            check_socket_path(self._replicas.socket_path(10**6))
+            last_good = self._live.now.rollout.last_good
             first = await asyncio.to_thread(self._reloader.first, last_good=last_good)
             self._logging.hide(first.generation)
             loading = asyncio.create_task(self._load_early(first.generation), name="load early")
@@ -202,11 +214,12 @@ class Daemon:
             keeper = group.create_task(self._keeper.run(), name="history")
             notify = group.create_task(self._notifier.run(self.status), name="systemd")
             await self._stop.asked.wait()
-            self._notifier.stopping(self._settings.stop.drain + self._settings.replicas.stop_timeout)
+            settings = self._live.now
+            self._notifier.stopping(settings.stop.drain + settings.replicas.stop_timeout)
             self._events.publish(ev.DaemonStopping(self._stop.reason))
             watch.cancel()
             keeper.cancel()
-            await self._stop.unless_in_hurry(self._balancer.stop(self._settings.stop.drain))
+            await self._stop.unless_in_hurry(self._balancer.stop(settings.stop.drain))
             self._pool.mailbox.stop()
             await self._stop.unless_in_hurry(asyncio.wait([pool]))
             if not pool.done():
@@ -233,11 +246,14 @@ class Daemon:
                 self._logging.logbook.forget(replica)
 
     def _reload_soon(self, reason: str) -> None:
-        task = asyncio.get_running_loop().create_task(
-            self._reload_quietly(reason, again=True), name=f"reload: {reason}"
-        )
+        self._soon(self._reload_quietly(reason, again=True), f"reload: {reason}")
+
+    def _soon(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Begins it now; it is cancelled when the daemon ends."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
+        return task
 
     async def _reload_quietly(self, reason: str, *, again: bool = False) -> None:
         """For nobody in particular: what comes of it is told by events and by the status."""
@@ -246,7 +262,11 @@ class Daemon:
 
     async def reload_because(self, reason: str, *, wait: bool = False, again: bool = False) -> ReloadOutcome:
         await self._may_change()
-        return await self._reloader.reload(reason=reason, wait=wait, again=again)
+        settings = await self._live.reload()
+        outcome = await self._reloader.reload(reason=reason, wait=wait, again=again)
+        if settings.rolls:
+            outcome = await self._renew(outcome, wait=wait)
+        return dataclasses.replace(outcome, settings=settings)
 
     async def _may_change(self) -> None:
         """What is read later must also be wanted later, so this waits for what the start has read."""
@@ -254,44 +274,24 @@ class Daemon:
         if self._stop.asked.is_set():
             raise LitesupError("the daemon stops")
 
-    def _make_replica(
-        self, number: int, slot: int, generation: Generation, config_path: Path, post: Callable[[Message], None]
-    ) -> Replica:
-        settings = self._settings
-        socket_path = self._socket_path(number)
-        spec = launch_spec(
-            replica=number,
-            slot=slot,
-            config_path=config_path,
-            environment=generation.environment,
-            directory=generation.directory,
-            socket_path=socket_path,
-            stub_url=self._stub.url_for(number),
-            debug=settings.logs.litellm_debug,
-        )
-        return Replica(
-            spec,
-            environment=generation.environment,
-            launcher=self._launcher,
-            probe=LivenessProbe(socket_path, timeout=settings.health.timeout),
-            warm_up=self._wait_warm,
-            take_line=lambda from_spec, line: self._take_line(from_spec, generation.digest, line),
-            post=post,
-            times=ReplicaTimes(
-                probe_interval=settings.health.interval,
-                drain_timeout=settings.replicas.drain_timeout,
-                stop_timeout=settings.replicas.stop_timeout,
-            ),
-        )
+    async def _renew(self, outcome: ReloadOutcome, *, wait: bool) -> ReloadOutcome:
+        """Replaces every replica that was started with the settings before."""
+        renewal = self._soon(self._pool.mailbox.replace(()), "renew")
+        if wait:
+            await asyncio.shield(renewal)
+        if outcome.result is not ReloadResult.UNCHANGED:
+            return outcome
+        return dataclasses.replace(outcome, result=ReloadResult.ROLLED if wait else ReloadResult.STARTED)
 
-    def _socket_path(self, replica: int) -> Path:
-        return self._runtime / f"r{replica}.sock"
-
-    async def _wait_warm(self, replica: int) -> str | None:
-        return await self._stub.wait_warm(replica, self._settings.replicas.warm_up_timeout)
-
-    def _take_line(self, spec: LaunchSpec, generation: str, line: str) -> None:
-        self._logging.logbook.take(slot=spec.slot, replica=spec.replica, generation=generation, text=line)
+    def _hand_on(self, before: Settings, settings: Settings) -> None:
+        """Those who read the settings when they need them are not named here. The last word on the count holds."""
+        self._rotation.rule(*rules.line(settings))
+        self._balancer.rule(settings)
+        self._pool.mailbox.rule(rules.fleet(settings))
+        self._watch.rule(rules.watch(settings))
+        self._logging.rule(settings.logs)
+        if settings.replicas.wanted != before.replicas.wanted:
+            self._pool.mailbox.scale(settings.replicas.wanted)
 
     # Operations.
 
@@ -302,7 +302,7 @@ class Daemon:
                 self._condition(),
                 started_at=self._started_at,
                 runtime_dir=self._runtime,
-                config=self._settings.config,
+                config=self._live.now.config,
                 launcher=self._launcher,
                 redact=redact,
             ),
@@ -311,6 +311,7 @@ class Daemon:
             ready_replicas=pool.ready,
             replicas=replica_statuses(pool, self._rotation, redact),
             balancer=self._balancer.snapshot(),
+            settings=self._live.status,
         )
 
     def _condition(self) -> Condition:

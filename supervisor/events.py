@@ -145,6 +145,27 @@ class ConfigurationChangeRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsApplied(Event):
+    """litesup.yaml has changed, and this of it is in force from now on. Each text names old and new value."""
+
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsNeedRestart(Event):
+    """This of litesup.yaml comes into force when the daemon is started again; all of it, old and new."""
+
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsRefused(Event):
+    """litesup.yaml has errors; the settings in force stay."""
+
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigurationAdapted(Event):
     message: str
 

@@ -123,6 +123,11 @@ class Rotation:
         """Every header, in lower case, in which a replica has looked for a key so far."""
         return self._key_headers
 
+    def rule(self, choose: Choose, limits: QueueLimits, rules: BalancingRules) -> None:
+        """Goes by these from now on. Who is in line already stays there, for as long as was said then."""
+        self._choose, self._limits, self._rules = choose, limits, rules
+        self._serve_line()  # there may be more places now
+
     def on_removed(self, listener: Callable[[Upstream], None]) -> None:
         """Calls `listener` with each upstream that is removed, so that pooled connections to it can be closed."""
         self._left.append(listener)

@@ -1,32 +1,43 @@
 """From the settings to the rules by which the parts decide.
 
 Owns the translation, and nothing else: what a setting is called and means is `settings.schema`'s, what follows from a
-rule is `policy`'s.
+rule is `policy`'s. Asked at the start, and again whenever the settings change.
 """
 
 from __future__ import annotations
 
 import math
 
-from supervisor.fleet.pool import FleetRules
-from supervisor.policy.balancing import BalancingRules, least_outstanding, round_robin
+from supervisor.fleet.messages import FleetRules
+from supervisor.fleet.replica import ReplicaTimes
+from supervisor.policy.balancing import BalancingRules, Choose, least_outstanding, round_robin
 from supervisor.policy.health import HealthRules
 from supervisor.policy.queueing import QueueLimits
 from supervisor.policy.restart import RestartRules
 from supervisor.policy.rollout import Rules
 from supervisor.rotation import Rotation
 from supervisor.settings.schema import BalancingPolicy, Settings
+from supervisor.watch import WatchRules
 
 CHOICES = {BalancingPolicy.ROUND_ROBIN: round_robin, BalancingPolicy.LEAST_OUTSTANDING: least_outstanding}
 
 
 def rotation(settings: Settings) -> Rotation:
+    return Rotation(*line(settings))
+
+
+def line(settings: Settings) -> tuple[Choose, QueueLimits, BalancingRules]:
+    """By what requests are given to replicas, or wait."""
     most = settings.replicas.max_in_flight
-    return Rotation(
+    return (
         CHOICES[settings.balancer.policy],
         QueueLimits(settings.queue.size, settings.queue.timeout),
         BalancingRules(settings.balancer.slow_start, math.inf if most is None else most),
     )
+
+
+def watch(settings: Settings) -> WatchRules:
+    return WatchRules(settings.rollout.debounce, enabled=settings.rollout.watch)
 
 
 def fleet(settings: Settings) -> FleetRules:
@@ -43,4 +54,12 @@ def fleet(settings: Settings) -> FleetRules:
             ),
         ),
         HealthRules(give_up_after=settings.health.give_up_after, kill_after=settings.health.kill_after),
+    )
+
+
+def replica(settings: Settings) -> ReplicaTimes:
+    return ReplicaTimes(
+        probe_interval=settings.health.interval,
+        drain_timeout=settings.replicas.drain_timeout,
+        stop_timeout=settings.replicas.stop_timeout,
     )

@@ -17,11 +17,19 @@ from supervisor.fleet.launch.auto import head_start
 from supervisor.history.first import first_generation
 from supervisor.settings.load import prepare_directory, runtime_dir, state_dir
 from supervisor.settings.schema import Settings
+from supervisor.settings.source import SettingsSource
 
 
-def run_daemon(settings: Settings, environ: Mapping[str, str], *, listeners: Sequence[Listener] = ()) -> int:
+def run_daemon(
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    listeners: Sequence[Listener] = (),
+    source: SettingsSource | None = None,
+) -> int:
     """Runs a daemon until it is told to stop; returns the exit code.
 
+    `source` is where the settings came from; they are read again when it changes.
     Raises LitesupError when it cannot start: AlreadyRunning, ConfigurationRefused, or a port that is taken.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it means reload, and there is nothing to reload yet
@@ -34,6 +42,6 @@ def run_daemon(settings: Settings, environ: Mapping[str, str], *, listeners: Seq
         begun = head_start(settings.replicas.launcher, first.generation.environment)
         from supervisor.daemon import serve
 
-        return serve(settings, environ, runtime, state, lock, begun, listeners)
+        return serve(settings, environ, runtime, state, lock, begun, listeners, source)
     finally:
         lock.release()

@@ -86,6 +86,16 @@ class BalancerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsStatus:
+    """`litesup.yaml`: what of it is not in force, and why."""
+
+    file: str = ""  # "" where there is none
+    needs_restart: tuple[str, ...] = ()  # as "balancer.port (8000 → 8080)"
+    refused_at: float | None = None  # while it is refused, and the settings before are in force
+    refused: tuple[str, ...] = ()  # the problems, one text each
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     daemon: DaemonStatus
     generation: GenerationStatus
@@ -93,6 +103,7 @@ class Status:
     ready_replicas: int
     replicas: tuple[ReplicaStatus, ...]
     balancer: BalancerStatus
+    settings: SettingsStatus = SettingsStatus()
     version: int = VERSION
 
     def as_json(self) -> dict[str, Any]:

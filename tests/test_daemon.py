@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 
 from supervisor import events as ev
 from supervisor.control.lock import InstanceLock
@@ -24,7 +25,7 @@ from supervisor.errors import ConfigurationRefused, ExitCode, LitesupError
 from supervisor.fleet.launch.auto import make_launcher
 from supervisor.fleet.launch.spec import Launcher, LaunchSpec, Process
 from supervisor.observe.logs import set_up_logging
-from supervisor.settings.schema import Settings
+from supervisor.settings.source import SettingsSource
 from tests import fake_litellm
 from tests.eventually import eventually
 
@@ -51,7 +52,11 @@ class Scene:
         }
         for name, section in sections.items():
             quick[name] = {**quick.get(name, {}), **section}
-        settings = Settings.model_validate({"config": self.config, **quick})
+        self.settings_file = folder / "litesup.yaml"
+        self.said: dict[str, Any] = {"config": str(self.config), **quick}
+        self.settings_file.write_text(yaml.safe_dump(self.said))
+        source = SettingsSource({}, {}, self.settings_file)
+        settings = source.read()
         environ = {"PATH": os.environ["PATH"]}
         self.seen: list[ev.Event] = []
         self._quiet = os.open(os.devnull, os.O_WRONLY)
@@ -67,7 +72,14 @@ class Scene:
             self.logging,
             [self.seen.append],
             make_launcher=launcher,
+            source=source,
         )
+
+    def set(self, **sections: Mapping[str, Any]) -> None:
+        """Saves litesup.yaml with these settings beside those before."""
+        for name, section in sections.items():
+            self.said[name] = {**self.said.get(name, {}), **section}
+        self.settings_file.write_text(yaml.safe_dump(self.said))
 
     def close(self) -> None:
         self.logging.close()
@@ -282,3 +294,81 @@ async def test_a_changed_file_that_cannot_be_rolled_out_does_not_end_it(short_di
 def test_the_launchers_are_what_the_daemon_takes() -> None:
     launcher: Launcher = NeverReady()
     assert launcher.name == "never"
+
+
+async def test_saved_settings_reach_the_parts_that_go_by_them(short_dir: Path) -> None:
+    scene = Scene(short_dir, rollout={"watch": True, "debounce": 0.01})
+    async with running(scene), aiohttp.ClientSession() as session:
+        await scene.ready()
+        pids = {event.pid for event in scene.of(ev.ReplicaReady)}
+        scene.set(
+            replicas={"count": 3},
+            balancer={"policy": "least_outstanding", "port": 8080},
+            access={"allow": ["10.0.0.0/8"]},
+            logs={"level": "warning"},
+            queue={"size": 7},
+        )
+        await scene.ready(3)
+        assert pids < {event.pid for event in scene.of(ev.ReplicaReady)}, "nobody was replaced"
+        async with session.post(f"{scene.url}/v1/chat/completions", json={}) as response:
+            assert response.status == 403
+        status = scene.daemon.status()
+        assert status.balancer.policy == "least_outstanding"
+        assert status.settings.needs_restart == ("balancer.port (0 → 8080)",)
+        assert scene.daemon._rotation._limits.size == 7
+
+
+async def test_a_count_that_was_set_by_hand_holds_until_the_file_names_another(short_dir: Path) -> None:
+    scene = Scene(short_dir)
+    async with running(scene):
+        await scene.ready()
+        await scene.daemon.scale(1)
+        await scene.ready(1)
+        scene.set(queue={"size": 7})
+        assert (await scene.daemon.reload(wait=True)).settings.applied == ("queue.size (1000 → 7)",)
+        assert scene.daemon.status().wanted_replicas == 1
+        scene.set(replicas={"count": 3})
+        await scene.daemon.reload(wait=True)
+        await scene.ready(3)
+
+
+async def test_what_replicas_are_started_with_replaces_them_one_after_the_other(short_dir: Path) -> None:
+    scene = Scene(short_dir)
+    async with running(scene):
+        await scene.ready()
+        before = {event.pid for event in scene.of(ev.ReplicaReady)}
+        scene.set(logs={"litellm_debug": True})
+        outcome = await scene.daemon.reload(wait=True)
+        assert outcome.result is ReloadResult.ROLLED
+        assert outcome.settings.applied == ("logs.litellm_debug (false → true)",)
+        after = {event.pid for event in scene.of(ev.ReplicaReady)} - before
+        assert len(after) == 2
+        assert all(b"--detailed_debug" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in after)
+        assert not any(event.pid in after for event in scene.of(ev.ReplicaExited))
+
+
+async def test_a_broken_settings_file_is_refused_while_the_configuration_is_rolled_out(short_dir: Path) -> None:
+    scene = Scene(short_dir)
+    async with running(scene):
+        await scene.ready()
+        good = scene.settings_file.read_text()
+        scene.settings_file.write_text("queue: {size: [\n")
+        scene.config.write_text(CONFIG.format(name="second"))
+        outcome = await scene.daemon.reload(wait=True)
+        assert outcome.result is ReloadResult.ROLLED
+        [problem] = outcome.settings.problems
+        assert str(scene.settings_file) in problem
+        assert scene.daemon.status().settings.refused == outcome.settings.problems
+        scene.settings_file.write_text(good)
+        assert (await scene.daemon.reload(wait=True)).settings.problems == ()
+        assert scene.daemon.status().settings.refused_at is None
+
+
+async def test_settings_that_would_open_the_port_to_everybody_are_refused(short_dir: Path) -> None:
+    scene = Scene(short_dir, balancer={"host": ["0.0.0.0"]}, access={"allow": ["127.0.0.0/8"]})
+    async with running(scene):
+        await scene.ready()
+        scene.said["access"] = {}
+        scene.set(balancer={"host": ["127.0.0.1"]})
+        outcome = await scene.daemon.reload(wait=True)
+        assert any("access" in problem for problem in outcome.settings.problems)

@@ -40,6 +40,10 @@ class Crowd(Generic[Connection]):
         self._idle: dict[Connection, None] = {}
         self._per_address: Counter[str] = Counter()
 
+    def rule(self, most: int, most_per_address: int = 0) -> None:
+        """From now on; nobody who is here is sent away for that."""
+        self._most, self._most_per_address = most, most_per_address
+
     def __len__(self) -> int:
         return len(self._seated) + len(self._standing)
 

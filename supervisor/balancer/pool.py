@@ -27,6 +27,10 @@ class Pool:
         self._idle: dict[int, list[tuple[float, Connection]]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
+    def rule(self, *, connect_timeout: float, idle_timeout: float) -> None:
+        """From now on; a connection that is idle already keeps the time that it was given."""
+        self._connect_timeout, self._idle_timeout = connect_timeout, idle_timeout
+
     def __repr__(self) -> str:
         return f"<Pool: {self.idle} idle connections>"
 

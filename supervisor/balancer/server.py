@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -54,22 +55,16 @@ class Balancer:
         )
         limits = settings.limits
         self._house = House(
-            limits=Limits(head=limits.head_bytes, target=limits.target_bytes, body=limits.body_bytes or None),
+            limits=_limits(settings),
             head_timeout=limits.head_timeout,
             crowd=Crowd(affordable(limits.connections), limits.connections_per_address),
             refused=self._count_refusal,
-        )
-        rules = AccessRules.of(
-            allow=settings.access.allow,
-            trusted=settings.access.trusted_networks,
-            proxies=settings.access.proxies,
-            hosts=settings.access.hosts,
         )
         self._stopping = asyncio.Event()
         self._surroundings = Surroundings(
             rotation=rotation,
             pool=self._pool,
-            rules=rules,
+            rules=_access_rules(settings),
             events=events,
             health=health,
             counters=self._counters,
@@ -94,12 +89,12 @@ class Balancer:
 
         Raises PortTaken, LitesupError or ConfigurationRefused, and then nothing listens.
         """
-        balancer, access = self._settings.balancer, self._settings.access
+        balancer = self._settings.balancer
         opened = list(sockets) or await listen(balancer.host, balancer.port)
         loop = asyncio.get_running_loop()
         self._front = web.Server(self._handle, handler_cancellation=True)
         try:
-            refuse_exposure(opened, guarded=bool(access.allow) or access.trusted is not None)
+            refuse_exposure(opened, guarded=_guarded(self._settings))
             self._servers = [await loop.create_server(self._connection, sock=sock, backlog=BACKLOG) for sock in opened]
         except BaseException:
             for sock in opened:
@@ -108,6 +103,28 @@ class Balancer:
         self._departures.start()
         self._listening = tuple(describe(sock) for sock in opened)
         return self._listening
+
+    def allows(self, settings: Settings) -> None:
+        """Raises ConfigurationRefused for settings under which what listens must not listen."""
+        sockets = [sock for server in self._servers for sock in server.sockets]
+        refuse_exposure(sockets, guarded=_guarded(settings))
+
+    def rule(self, settings: Settings) -> None:
+        """Goes by these from now on: who is connected, or has asked, keeps what applied then."""
+        balancer, limits = settings.balancer, settings.limits
+        self._settings = settings
+        self._pool.rule(connect_timeout=balancer.connect_timeout, idle_timeout=balancer.idle_upstream_timeout)
+        self._house.crowd.rule(affordable(limits.connections), limits.connections_per_address)
+        self._house = dataclasses.replace(self._house, limits=_limits(settings), head_timeout=limits.head_timeout)
+        self._surroundings.held.limit = settings.retry.held_bytes
+        self._surroundings = dataclasses.replace(
+            self._surroundings,
+            rules=_access_rules(settings),
+            response_timeout=balancer.response_timeout,
+            queue_timeout=settings.queue.timeout,
+            body_timeout=limits.body_timeout,
+            body_limit=settings.retry.body_limit,
+        )
 
     async def stop(self, drain: float) -> None:
         """Accepts nothing more, lets what is in flight finish for at most `drain` seconds, then ends it."""
@@ -214,3 +231,20 @@ class Balancer:
 
     def _transports_at_work(self) -> Iterator[asyncio.Transport]:
         return (connection.transport for connection in self._busy if connection.transport is not None)
+
+
+def _limits(settings: Settings) -> Limits:
+    limits = settings.limits
+    return Limits(head=limits.head_bytes, target=limits.target_bytes, body=limits.body_bytes or None)
+
+
+def _access_rules(settings: Settings) -> AccessRules:
+    access = settings.access
+    return AccessRules.of(
+        allow=access.allow, trusted=access.trusted_networks, proxies=access.proxies, hosts=access.hosts
+    )
+
+
+def _guarded(settings: Settings) -> bool:
+    """Whether somebody has said who may come."""
+    return bool(settings.access.allow) or settings.access.trusted is not None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from supervisor.errors import ConfigurationRefused
 from supervisor.settings.directories import choose_runtime_dir
 
 if TYPE_CHECKING:
@@ -43,7 +44,12 @@ def runtime_directory(given: Path | None, settings: Path | None) -> Path:
     if given is None and (settings or environ.get("LITESUP_SETTINGS") or Path("litesup.yaml").exists()):
         from supervisor.settings.load import load_settings
 
-        given = load_settings(flags={}, environ=environ, settings_file=settings).runtime_dir
+        try:
+            given = load_settings(flags={}, environ=environ, settings_file=settings).runtime_dir
+        except ConfigurationRefused:
+            # A file that was broken since must not hide the daemon that goes on with what it said before.
+            if not (choose_runtime_dir(None, environ, os.geteuid()) / "control.sock").exists():
+                raise
     return choose_runtime_dir(given, environ, os.geteuid())
 
 

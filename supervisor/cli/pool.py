@@ -76,10 +76,11 @@ def stop_command(runtime_dir: Path | None, settings: Path | None, timeout: float
 @location_options
 @click.option("--wait", is_flag=True, help="Wait until the new configuration serves everywhere, or was given up.")
 def reload_command(runtime_dir: Path | None, settings: Path | None, wait: bool) -> None:
-    """Read the LiteLLM configuration again and roll it out if it changed.
+    """Read litesup.yaml and the LiteLLM configuration again, and roll the latter out if it changed.
 
-    Ends with 3 and the reason when it is refused, or taken back because its replicas failed (that is known with --wait
-    only). The old one then goes on serving. What `litesup rollback` went back from is applied again.
+    Says which settings apply from now on, and which need a restart. Ends with 3 and the reason when a file is refused,
+    or a new generation taken back because its replicas failed (that is known with --wait only). What was in force then
+    stays. What `litesup rollback` went back from is applied again.
     """
     from supervisor.cli.render import reload_lines, rolling_line
     from supervisor.cli.terminal import watched
@@ -88,7 +89,7 @@ def reload_command(runtime_dir: Path | None, settings: Path | None, wait: bool) 
     client = control(runtime_dir, settings)
     with watched(client, rolling_line, when=wait):
         outcome = client.reload(wait=wait)
-    failed = outcome.result in FAILED
+    failed = outcome.result in FAILED or bool(outcome.settings.problems)
     click.echo(reload_lines(outcome), err=failed)
     if failed:
         click.get_current_context().exit(ExitCode.REFUSED)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult
+from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult, SettingsOutcome
 from supervisor.errors import Finding, Severity
 from supervisor.history.moment import moment
 from supervisor.status import Condition, ReplicaStatus, Status
@@ -79,6 +79,13 @@ def _remarks(status: Status, now: float) -> Iterable[str]:
         yield f"the configuration on disk was refused {since} and is not in force:"
         for problem in generation.refused:
             yield "  " + problem.replace("\n", "\n    ")
+    settings = status.settings
+    if settings.refused_at is not None:
+        yield f"{settings.file} was refused {ago(now - settings.refused_at)}; the settings before are in force:"
+        for problem in settings.refused:
+            yield "  " + problem.replace("\n", "\n    ")
+    if settings.needs_restart:
+        yield f"needs a restart: {', '.join(settings.needs_restart)}"
     for failed in generation.failed:
         yield f"failed, and not tried again before litesup reload: generation {failed}"
     if generation.history_note:
@@ -167,6 +174,20 @@ def rolling_line(status: Status | None) -> str:
 
 
 def reload_lines(outcome: ReloadOutcome) -> str:
+    return "\n".join([_reload_text(outcome), *_settings_lines(outcome.settings)])
+
+
+def _settings_lines(settings: SettingsOutcome) -> Iterable[str]:
+    if settings.problems:
+        yield "litesup.yaml is refused; the settings in force stay:"
+        yield from settings.problems
+    if settings.applied:
+        yield f"applied: {', '.join(settings.applied)}"
+    if settings.needs_restart:
+        yield f"needs a restart: {', '.join(settings.needs_restart)}"
+
+
+def _reload_text(outcome: ReloadOutcome) -> str:
     problems = "".join(f"\n{problem}" for problem in outcome.problems)
     match outcome.result:
         case ReloadResult.UNCHANGED:

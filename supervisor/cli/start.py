@@ -45,7 +45,7 @@ def start_command(
     litesup.yaml.
     """
     from supervisor.cli.progress import StartProgress
-    from supervisor.settings.load import load_settings
+    from supervisor.settings.source import SettingsSource
 
     if demo and config is not None:
         raise click.UsageError("--demo brings its own configuration; leave out --config")
@@ -58,12 +58,13 @@ def start_command(
         "state_dir": state_dir,
         "rollout.last_good": last_good,
     }
-    loaded = load_settings(flags=flags, environ=os.environ, settings_file=settings)
+    source = SettingsSource(flags, dict(os.environ), settings)
+    loaded = source.read()
     try:
         from supervisor.start import run_daemon
     except ModuleNotFoundError as error:
         raise LitesupError(f"litesup is not installed completely: {error.name} is missing") from None
 
     with StartProgress(loaded, sys.stdout, sys.stderr) as progress:
-        code = run_daemon(loaded, dict(os.environ), listeners=[progress.on_event])
+        code = run_daemon(loaded, dict(os.environ), listeners=[progress.on_event], source=source)
     click.get_current_context().exit(int(code))

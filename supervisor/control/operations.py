@@ -27,10 +27,26 @@ FAILED = frozenset({ReloadResult.REFUSED, ReloadResult.ROLLED_BACK, ReloadResult
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsOutcome:
+    """What became of `litesup.yaml`. `applied` and `needs_restart` read like "queue.size (1000 → 2000)".
+
+    With `problems` none of it was applied. `rolls` says that replicas are replaced because of what was applied.
+    """
+
+    applied: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    rolls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadOutcome:
+    """`result` and `problems` are about LiteLLM's configuration; the two files are read each by itself."""
+
     result: ReloadResult
     generation: str
     problems: tuple[str, ...] = ()
+    settings: SettingsOutcome = SettingsOutcome()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +75,10 @@ class Operations(Protocol):
     def status(self) -> Status: ...
 
     async def reload(self, *, wait: bool) -> ReloadOutcome:
-        """Reads the configuration again, and rolls when it changed. A generation that failed is tried again."""
+        """Reads litesup.yaml and the configuration again, and rolls when that changed.
+
+        A generation that failed is tried again.
+        """
         ...
 
     async def rollback(self, digest: str | None, *, wait: bool) -> ReloadOutcome:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult
+from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult, SettingsOutcome
 from supervisor.status import (
     BalancerStatus,
     Condition,
     DaemonStatus,
     GenerationStatus,
     ReplicaStatus,
+    SettingsStatus,
     Status,
 )
 
@@ -33,6 +34,7 @@ def status_from_json(document: dict[str, Any]) -> Status:
         ready_replicas=document["ready_replicas"],
         replicas=tuple(ReplicaStatus(**_known(ReplicaStatus, replica)) for replica in document["replicas"]),
         balancer=BalancerStatus(**{**balancer, "listening": tuple(balancer["listening"])}),
+        settings=SettingsStatus(**_with_tuples(_known(SettingsStatus, document.get("settings", {})))),
         version=document["version"],
     )
 
@@ -42,11 +44,18 @@ def outcome_to_json(outcome: ReloadOutcome) -> dict[str, Any]:
         "result": outcome.result.value,
         "generation": outcome.generation,
         "problems": list(outcome.problems),
+        "settings": dataclasses.asdict(outcome.settings),
     }
 
 
 def outcome_from_json(document: dict[str, Any]) -> ReloadOutcome:
-    return ReloadOutcome(ReloadResult(document["result"]), document["generation"], tuple(document.get("problems", ())))
+    settings = _known(SettingsOutcome, document.get("settings", {}))
+    return ReloadOutcome(
+        ReloadResult(document["result"]),
+        document["generation"],
+        tuple(document.get("problems", ())),
+        SettingsOutcome(**_with_tuples(settings)),
+    )
 
 
 def history_to_json(entries: tuple[HistoryEntry, ...]) -> dict[str, Any]:
@@ -68,3 +77,7 @@ def log_line_from_json(document: dict[str, Any]) -> LogLine:
 def _known(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
     names = {field.name for field in dataclasses.fields(kind)}
     return {name: value for name, value in values.items() if name in names}
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -14,7 +14,7 @@ from typing import Any
 
 from supervisor.control.operations import ReloadOutcome
 from supervisor.errors import LitesupError
-from supervisor.fleet.messages import DrainSlot, Message, Replace, Scale, StopAll, Target, Want
+from supervisor.fleet.messages import DrainSlot, FleetRules, Message, Replace, Rule, Scale, StopAll, Target, Want
 from supervisor.litellm_config.generation import Generation
 
 STOPS = "the daemon stops"
@@ -48,6 +48,10 @@ class Mailbox:
 
     def scale(self, count: int) -> None:
         self.post(Scale(count))
+
+    def rule(self, rules: FleetRules) -> None:
+        """Makes these the rules from now on."""
+        self.post(Rule(rules))
 
     async def replace(self, slots: tuple[int, ...]) -> tuple[int, ...]:
         """Exchanges the replicas of these slots (all, if none is named); returns when the new ones serve."""

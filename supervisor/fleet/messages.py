@@ -9,6 +9,8 @@ from pathlib import Path
 from supervisor.control.operations import ReloadOutcome
 from supervisor.fleet.launch.spec import ExitStatus
 from supervisor.litellm_config.generation import Generation
+from supervisor.policy.health import HealthRules
+from supervisor.policy.rollout import Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,21 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetRules:
+    """What the pool decides by."""
+
+    planning: Rules
+    health: HealthRules
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What to go by from now on."""
+
+    rules: FleetRules
+
+
+@dataclass(frozen=True, slots=True)
 class Replace:
     slots: tuple[int, ...]
     done: asyncio.Future[tuple[int, ...]]
@@ -116,6 +133,7 @@ Message = (
     | Prepared
     | Want
     | Scale
+    | Rule
     | Replace
     | DrainSlot
     | StopAll

@@ -10,7 +10,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor import events as ev
@@ -23,12 +22,14 @@ from supervisor.fleet.messages import (
     Drained,
     DrainSlot,
     Exited,
+    FleetRules,
     Launched,
     Message,
     Overstayed,
     Prepared,
     Probed,
     Replace,
+    Rule,
     Scale,
     StopAll,
     Want,
@@ -40,10 +41,9 @@ from supervisor.fleet.replica import Replica
 from supervisor.fleet.suspicion import Suspicion
 from supervisor.litellm_config.generation import Generation
 from supervisor.policy import rollout
-from supervisor.policy.health import HealthRules
 from supervisor.policy.lifecycle import LIVE, Happening, IllegalTransition, State
 from supervisor.policy.restart import SlotRecord, after_exit, due_at, forgiven
-from supervisor.policy.rollout import FailTrial, Kill, Leave, PassTrial, Plan, Rules, Spawn, World
+from supervisor.policy.rollout import FailTrial, Kill, Leave, PassTrial, Plan, Spawn, World
 from supervisor.rotation import Rotation
 
 MakeReplica = Callable[[int, int, Generation, Path, Callable[[Message], None]], Replica]
@@ -51,12 +51,6 @@ MakeReplica = Callable[[int, int, Generation, Path, Callable[[Message], None]], 
 
 STEPS_AT_ONCE = 8
 """How often the planner is asked in a row: a verdict, what follows from it, and room; a bound, not a tuning."""
-
-
-@dataclass(frozen=True, slots=True)
-class FleetRules:
-    planning: Rules
-    health: HealthRules
 
 
 class Pool:
@@ -207,6 +201,8 @@ class Pool:
                 self._note_want(message, now)
             case Scale(count=count):
                 self._count = count
+            case Rule(rules=rules):
+                self._rules, self._suspicion.rules = rules, rules.health
             case Prepared():
                 self._preparation.note(message)
             case Replace():

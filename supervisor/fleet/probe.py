@@ -7,6 +7,7 @@ so a database that blinks does not take the pool down.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -22,9 +23,9 @@ class Probe(Protocol):
 
 
 class LivenessProbe:
-    """Probes one socket. `timeout` is in seconds and covers everything."""
+    """Probes one socket. `timeout` is asked before each probe; it is in seconds and covers everything."""
 
-    def __init__(self, socket_path: Path, *, timeout: float) -> None:
+    def __init__(self, socket_path: Path, *, timeout: Callable[[], float]) -> None:
         self._path = str(socket_path)
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
@@ -33,16 +34,17 @@ class LivenessProbe:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.UnixConnector(self._path, limit=1),
-                timeout=aiohttp.ClientTimeout(total=self._timeout),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )
+        timeout = self._timeout()
+        limit = aiohttp.ClientTimeout(total=timeout)
         try:
-            async with self._session.get("http://replica/health/liveliness") as response:
+            async with self._session.get("http://replica/health/liveliness", timeout=limit) as response:
                 await response.read()
                 return None if response.status == 200 else f"answered {response.status}"
         except TimeoutError:
-            return f"no answer within {self._timeout:g} s"
+            return f"no answer within {timeout:g} s"
         except (aiohttp.ClientError, OSError) as error:
             return type(error).__name__
 

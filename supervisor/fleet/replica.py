@@ -46,7 +46,7 @@ class Replica:
         warm_up: WarmUp,
         take_line: TakeLine,
         post: Callable[[Message], None],
-        times: ReplicaTimes,
+        times: Callable[[], ReplicaTimes],
     ) -> None:
         self.spec = spec
         self._environment = environment  # the generation's: what the launcher prepares for, the same for all replicas
@@ -55,7 +55,7 @@ class Replica:
         self._warm_up = warm_up
         self._take_line = take_line
         self._post = post
-        self._times = times
+        self._times = times  # asked when one is needed: they may change while the process runs
         self._process: Process | None = None
         self._told = asyncio.Event()  # to stop
         self._killed = False
@@ -109,7 +109,7 @@ class Replica:
     async def drain(self, idle: Awaitable[object]) -> None:
         """Waits until it holds no request any more, at most `drain_timeout`, and says so."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._times.drain_timeout):
+            async with asyncio.timeout(self._times().drain_timeout):
                 await idle
         self._post(Drained(self.spec.replica))
 
@@ -136,7 +136,7 @@ class Replica:
         clock = asyncio.get_running_loop().time
         due = clock()
         while True:
-            due = max(due + self._times.probe_interval, clock())
+            due = max(due + self._times().probe_interval, clock())
             await asyncio.sleep(due - clock())
             self._post(Probed(number, await self._probe.ask()))
 
@@ -147,5 +147,5 @@ class Replica:
     async def _stop_when_told(self, process: Process) -> None:
         await self._told.wait()
         process.terminate()
-        await asyncio.sleep(self._times.stop_timeout)
+        await asyncio.sleep(self._times().stop_timeout)
         self._post(Overstayed(self.spec.replica))

@@ -13,10 +13,15 @@ from supervisor.history.store import History, InForce
 
 
 class Keeper:
-    """Keeps each generation that proves good. `in_force` is asked when nothing has happened for `settle` seconds."""
+    """Keeps each generation that proves good. `in_force` is asked when nothing has happened for `settle()` seconds."""
 
     def __init__(
-        self, history: History, *, settle: float, in_force: Callable[[], InForce | None], events: ev.Events
+        self,
+        history: History,
+        *,
+        settle: Callable[[], float],
+        in_force: Callable[[], InForce | None],
+        events: ev.Events,
     ) -> None:
         self._history = history
         self._settle = settle
@@ -45,7 +50,7 @@ class Keeper:
             await self._happened.wait()
             self._happened.clear()
             try:
-                async with asyncio.timeout(self._settle):
+                async with asyncio.timeout(self._settle()):
                     await self._happened.wait()
             except TimeoutError:
                 await self._look()

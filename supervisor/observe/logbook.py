@@ -59,6 +59,11 @@ class Logbook:
         level, self._open[replica] = graded(text, self._open.get(replica, "info"))
         getattr(self._log, level)("litellm", slot=slot, replica=replica, generation=generation, line=line.text)
 
+    def keep(self, count: int) -> None:
+        """Keeps that many lines from now on."""
+        if count != self._lines.maxlen:
+            self._lines = deque(self._lines, maxlen=count)
+
     def forget(self, replica: int) -> None:
         """Lets go of what is only needed while the replica speaks; its lines stay."""
         self._open.pop(replica, None)

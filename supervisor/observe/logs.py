@@ -57,6 +57,15 @@ class Logging:
         """A listener of the daemon's events."""
         self._log_event(event)
 
+    def rule(self, settings: LogSettings) -> None:
+        """Goes by the level and the bounds of these settings from now on; the format stays."""
+        level = LEVELS[settings.level]
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+        logging.getLogger().setLevel(max(level, logging.INFO))
+        self._log_event.level = level
+        self.sink.limit = settings.buffer_lines
+        self.logbook.keep(settings.keep_lines)
+
     def hide(self, generation: Generation) -> None:
         """Learns the secrets of a generation, before anything of it can be logged."""
         self._redactor.learn_environment(generation.environment)
@@ -208,6 +217,8 @@ LEVEL_OF_EVENT: Mapping[type[events.Event], str] = {
     events.ReplicaKilled: "warning",
     events.RestartDelayed: "warning",
     events.ConfigurationChangeRefused: "error",
+    events.SettingsNeedRestart: "warning",
+    events.SettingsRefused: "error",
     events.RolloutFailed: "error",
     events.RequestSuspected: "error",
     events.RolledBackByOperator: "warning",
@@ -223,11 +234,11 @@ class EventLogger:
 
     def __init__(self, level: int = logging.DEBUG) -> None:
         self._log = structlog.get_logger()
-        self._level = level
+        self.level = level
 
     def __call__(self, event: events.Event) -> None:
         method = level_of(event)
-        if LEVELS[LogLevel(method)] < self._level:
+        if LEVELS[LogLevel(method)] < self.level:
             return  # one comes with every request: it should cost nothing when nobody reads it
         fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
         fields = {name: round(value, 3) if isinstance(value, float) else value for name, value in fields.items()}

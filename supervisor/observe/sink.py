@@ -21,7 +21,7 @@ class Sink:
 
     def __init__(self, descriptor: int, *, limit: int, notice: Callable[[int], str]) -> None:
         self._descriptor = descriptor
-        self._limit = limit
+        self.limit = limit
         self._notice = notice
         self._lines: deque[str] = deque()
         self._changed = threading.Condition()
@@ -41,7 +41,7 @@ class Sink:
     def write(self, line: str) -> None:
         """Takes one line without its newline; never blocks, never raises."""
         with self._changed:
-            if len(self._lines) >= self._limit or self._broken:
+            if len(self._lines) >= self.limit or self._broken:
                 if self._lines:
                     self._lines.popleft()
                 self._dropped += 1

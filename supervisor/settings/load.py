@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 from supervisor.errors import ConfigurationRefused, Finding, Severity
 from supervisor.settings.directories import choose_runtime_dir, choose_state_dir, prepare_directory
 from supervisor.settings.document import Place, read_document
-from supervisor.settings.schema import Section, Settings
+from supervisor.settings.schema import Settings, schema_places
 
 __all__ = ["load_settings", "prepare_directory", "runtime_dir", "state_dir"]
 
@@ -188,16 +188,6 @@ def _gather_environment(environ: Mapping[str, str], gathered: Gathered) -> list[
                 _error("setting-unknown", f"there is no setting for the variable {name}", advice, Origin(name=name), ())
             )
     return problems
-
-
-def schema_places(model: type[Section] = Settings, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The place of every setting, in the schema's order."""
-    for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Section):
-            yield from schema_places(inner, (*prefix, name))
-        else:
-            yield (*prefix, name)
 
 
 def _leaves(values: Mapping[Any, object], prefix: Place = ()) -> Iterator[tuple[Place, object]]:

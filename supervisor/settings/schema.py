@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -217,3 +218,13 @@ class Settings(Section):
     restart: Restart = Restart()
     stop: Stop = Stop()
     logs: Logs = Logs()
+
+
+def schema_places(model: type[Section] = Settings, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The place of every setting, in the schema's order."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            yield from schema_places(inner, (*prefix, name))
+        else:
+            yield (*prefix, name)

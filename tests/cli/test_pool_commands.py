@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult
+from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult, SettingsOutcome
 from supervisor.errors import LitesupError
 from supervisor.status import Condition
 from tests.scripted_daemon import ScriptedDaemon
@@ -154,6 +154,33 @@ def test_the_history_is_a_table_that_says_which_one_runs(daemon: ScriptedDaemon,
         "reason": "start",
         "running": True,
     }
+
+
+def test_reload_says_what_was_applied_and_what_waits(daemon: ScriptedDaemon, run_cli: Run) -> None:
+    settings = SettingsOutcome(("queue.size (10 → 20)", "stop.drain (30 → 5)"), ("balancer.port (8000 → 8080)",))
+    daemon.operations.outcome = ReloadOutcome(ReloadResult.UNCHANGED, "aaaa", settings=settings)
+    result = run_cli("reload")
+    assert result.exit_code == 0
+    assert "applied: queue.size (10 → 20), stop.drain (30 → 5)" in result.stdout
+    assert "needs a restart: balancer.port (8000 → 8080)" in result.stdout
+
+
+def test_reload_ends_with_3_when_litesup_yaml_is_refused(daemon: ScriptedDaemon, run_cli: Run) -> None:
+    settings = SettingsOutcome(problems=("litesup.yaml:3: error: no",))
+    daemon.operations.outcome = ReloadOutcome(ReloadResult.ROLLED, "aaaa", settings=settings)
+    result = run_cli("reload")
+    assert result.exit_code == 3
+    assert "generation aaaa serves" in result.stderr
+    assert "litesup.yaml:3: error: no" in result.stderr
+
+
+def test_a_litesup_yaml_that_was_broken_since_does_not_hide_the_daemon(
+    daemon: ScriptedDaemon, run_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LITESUP_RUNTIME_DIR")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(daemon.runtime_dir))
+    Path("litesup.yaml").write_text("queue: [\n")
+    assert run_cli("status").exit_code == 0
 
 
 def test_restart_scale_and_drain_ask_for_it(daemon: ScriptedDaemon, run_cli: Run) -> None:

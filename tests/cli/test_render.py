@@ -10,7 +10,7 @@ from rich.console import Console
 from supervisor.cli import render
 from supervisor.control.operations import LogLine
 from supervisor.errors import Finding, Severity
-from supervisor.status import Condition, Status
+from supervisor.status import Condition, SettingsStatus, Status
 from tests.scripted_operations import NOW, pool_status, replica_status
 
 
@@ -76,6 +76,14 @@ def test_what_serves_instead_of_the_file_is_said_with_the_difference() -> None:
         "No space left on device",
     ):
         assert piece in text
+
+
+def test_what_of_litesup_yaml_is_not_in_force_is_said() -> None:
+    settings = SettingsStatus("/etc/litesup.yaml", ("balancer.port (8000 → 8080)",), NOW - 65, ("line 3: no",))
+    text = shown(dataclasses.replace(pool_status(), settings=settings))
+    assert "! /etc/litesup.yaml was refused 1 min 5 s ago" in text
+    assert "line 3: no" in text
+    assert "! needs a restart: balancer.port (8000 → 8080)" in text
 
 
 def test_a_remark_about_a_replica_gets_a_column_only_when_there_is_one() -> None:

@@ -28,7 +28,9 @@ class FakeDaemon:
         self.code = 0
         self.happens: Sequence[events.Event] = ()
 
-    def run_daemon(self, settings: Settings, environ: Mapping[str, str], *, listeners: Sequence[Any] = ()) -> int:
+    def run_daemon(
+        self, settings: Settings, environ: Mapping[str, str], *, listeners: Sequence[Any] = (), source: Any = None
+    ) -> int:
         self.settings, self.environ = settings, environ
         if self.error is not None:
             raise self.error

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import socket
 import stat
@@ -13,10 +14,11 @@ import pytest
 
 from supervisor.control.client import ControlClient
 from supervisor.control.lock import InstanceLock
-from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult
+from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult, SettingsOutcome
 from supervisor.control.server import ControlServer
 from supervisor.control.wire import SOCKET_NAME
 from supervisor.errors import ConfigurationRefused, ExitCode, Finding, LitesupError, NoDaemon, Severity
+from supervisor.status import SettingsStatus
 from tests.eventually import eventually
 from tests.scripted_operations import ScriptedOperations
 
@@ -46,6 +48,15 @@ async def ask(function: Callable[..., T], *arguments: Any, **named: Any) -> T:
 
 
 async def test_the_status_arrives_as_it_was_given(client: ControlClient, operations: ScriptedOperations) -> None:
+    assert await ask(client.status) == operations.answer
+
+
+async def test_what_became_of_the_settings_arrives_too(client: ControlClient, operations: ScriptedOperations) -> None:
+    settings = SettingsOutcome(("queue.size (1 → 2)",), ("admin.port (1 → 2)",), ("no",), rolls=True)
+    operations.outcome = ReloadOutcome(ReloadResult.UNCHANGED, "aaaa", settings=settings)
+    assert await ask(client.reload, wait=False) == operations.outcome
+    status = SettingsStatus("/etc/litesup.yaml", ("admin.port (1 → 2)",), 5.0, ("no",))
+    operations.answer = dataclasses.replace(operations.answer, settings=status)
     assert await ask(client.status) == operations.answer
 
 

@@ -25,6 +25,7 @@ from supervisor.fleet.messages import (
     Drained,
     DrainSlot,
     Exited,
+    FleetRules,
     Launched,
     Message,
     Overstayed,
@@ -37,7 +38,7 @@ from supervisor.fleet.messages import (
     Want,
     Warmed,
 )
-from supervisor.fleet.pool import FleetRules, Pool
+from supervisor.fleet.pool import Pool
 from supervisor.litellm_config.generation import Generation
 from supervisor.policy.balancing import round_robin
 from supervisor.policy.health import HealthRules

@@ -11,8 +11,8 @@ import pytest
 from supervisor import events as ev
 from supervisor.control.operations import ReloadOutcome, ReloadResult
 from supervisor.errors import LitesupError
-from supervisor.fleet.messages import Answered
-from supervisor.fleet.pool import FleetRules, Pool
+from supervisor.fleet.messages import Answered, FleetRules
+from supervisor.fleet.pool import Pool
 from supervisor.policy.balancing import round_robin
 from supervisor.policy.queueing import QueueLimits
 from supervisor.rotation import Rotation

@@ -48,7 +48,7 @@ class Scene:
             warm_up=self._warm_up,
             take_line=lambda _spec, line: self.lines.append(line),
             post=self.mail.put_nowait,
-            times=ReplicaTimes(probe_interval=0.001, drain_timeout=0.05, stop_timeout=0.05),
+            times=lambda: ReplicaTimes(probe_interval=0.001, drain_timeout=0.05, stop_timeout=0.05),
         )
 
     async def _warm_up(self, _replica: int) -> str | None:

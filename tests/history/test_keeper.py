@@ -27,7 +27,7 @@ class Scene:
         self.events = ev.Events()
         self.seen: list[ev.Event] = []
         self.events.subscribe(self.seen.append)
-        self.keeper = Keeper(self.history, settle=settle, in_force=self._in_force, events=self.events)
+        self.keeper = Keeper(self.history, settle=lambda: settle, in_force=self._in_force, events=self.events)
         self.events.subscribe(self.keeper.on_event)
 
     def _in_force(self) -> InForce | None:

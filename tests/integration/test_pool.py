@@ -17,8 +17,8 @@ from supervisor.control.operations import ReloadResult
 from supervisor.fleet.launch.plain import PlainLauncher
 from supervisor.fleet.launch.spec import LaunchSpec
 from supervisor.fleet.member import Member
-from supervisor.fleet.messages import Message
-from supervisor.fleet.pool import FleetRules, Pool
+from supervisor.fleet.messages import FleetRules, Message
+from supervisor.fleet.pool import Pool
 from supervisor.fleet.probe import LivenessProbe
 from supervisor.fleet.replica import Replica, ReplicaTimes
 from supervisor.litellm_config.generation import Generation
@@ -63,11 +63,11 @@ class Fleet:
             LaunchSpec(number, slot, (), what.environment, path, self.folder),
             environment=what.environment,
             launcher=self.launcher,
-            probe=LivenessProbe(path, timeout=2.0),
+            probe=LivenessProbe(path, timeout=lambda: 2.0),
             warm_up=_warm,
             take_line=lambda _spec, _line: None,
             post=post,
-            times=self.times,
+            times=lambda: self.times,
         )
 
     def of(self, kind: type[ev.Event]) -> list[ev.Event]:

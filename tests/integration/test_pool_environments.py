@@ -17,8 +17,8 @@ from supervisor import events as ev
 from supervisor.control.operations import ReloadOutcome, ReloadResult
 from supervisor.fleet.launch.forked import ForkedLauncher
 from supervisor.fleet.launch.spec import LaunchSpec
-from supervisor.fleet.messages import Message
-from supervisor.fleet.pool import FleetRules, Pool
+from supervisor.fleet.messages import FleetRules, Message
+from supervisor.fleet.pool import Pool
 from supervisor.fleet.probe import LivenessProbe
 from supervisor.fleet.replica import Replica, ReplicaTimes
 from supervisor.litellm_config.generation import Generation
@@ -67,11 +67,11 @@ class Fleet:
             LaunchSpec(number, slot, (), what.environment, path, self.folder),
             environment=what.environment,
             launcher=self.launcher,
-            probe=LivenessProbe(path, timeout=20.0),
+            probe=LivenessProbe(path, timeout=lambda: 20.0),
             warm_up=_warm,
             take_line=lambda _spec, _line: None,
             post=post,
-            times=self.times,
+            times=lambda: self.times,
         )
 
     def want(self, what: Generation) -> asyncio.Future[ReloadOutcome]:

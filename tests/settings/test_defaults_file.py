@@ -7,8 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from supervisor.settings.load import load_settings, schema_places
-from supervisor.settings.schema import Settings
+from supervisor.settings.diff import APPLIES, Applies
+from supervisor.settings.load import load_settings
+from supervisor.settings.schema import Settings, schema_places
 
 FILE = Path(__file__).parent.parent.parent / "config/litesup.yaml"
 
@@ -54,3 +55,26 @@ def test_every_setting_has_a_comment_with_its_meaning() -> None:
         match = re.match(r"^(?: *# | +)(\w+): [^#]*(#.*)?$", line)
         if match and match[1] not in sections | bare | {"config", "runtime_dir", "state_dir"} and line.startswith(" "):
             assert match[2], line
+
+
+def marks() -> dict[str, Applies]:
+    """What the file says of each setting; a comment above a setting of the top level is its own."""
+    found: dict[str, Applies] = {}
+    section, above = "", ""
+    for line in FILE.read_text().splitlines():
+        if opened := re.match(r"([a-z_]+):", line):
+            section = opened[1]
+        elif inner := re.match(r"  (?:# )?([a-z_]+): \S", line):
+            found[f"{section}.{inner[1]}"] = mark_in(line)
+        elif top := re.match(r"# ([a-z_]+): \S+$", line):
+            found[top[1]] = mark_in(above)
+        above = f"{above} {line}" if line.startswith("#") else ""
+    return found
+
+
+def mark_in(text: str) -> Applies:
+    return next((each for each in (Applies.ROLL, Applies.RESTART) if f"[{each.value}]" in text), Applies.LIVE)
+
+
+def test_the_file_says_of_every_setting_when_a_change_applies() -> None:
+    assert marks() == APPLIES

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from supervisor.errors import ConfigurationRefused, Finding
-from supervisor.settings.load import load_settings, schema_places
-from supervisor.settings.schema import BalancingPolicy, Settings
+from supervisor.settings.load import load_settings
+from supervisor.settings.schema import BalancingPolicy, Settings, schema_places
 
 TYPED = [place for place in schema_places() if place[-1] in {"port", "count", "policy", "level", "timeout", "drain"}]
 

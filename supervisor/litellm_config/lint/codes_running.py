@@ -15,6 +15,22 @@ SETTINGS = (
         "",
     ),
     Code(
+        "settings-gone",
+        Severity.ERROR,
+        "litesup.yaml is gone, or empty, and the daemon runs with what it said before.",
+        "A save that failed half way leaves that, and the defaults may let in whom the file did not.",
+        "Put it back; or, if the defaults are meant, write {} into it.",
+        "",
+    ),
+    Code(
+        "settings-not-read",
+        Severity.ERROR,
+        "litesup.yaml could not be read again, for a reason that nobody foresaw.",
+        "The settings in force stay.",
+        "The daemon's log says where it failed; please report it.",
+        "",
+    ),
+    Code(
         "settings-encoding",
         Severity.ERROR,
         "litesup.yaml is not UTF-8.",
