@@ -61,6 +61,7 @@ class Waiter:
 
     future: asyncio.Future[Upstream]
     tried: frozenset[int]
+    again: bool  # it has tried one before, so it stands in front of those that have not
 
 
 SECOND_CHANCE = 1.0
@@ -220,11 +221,11 @@ class Rotation:
         if len(self._line) >= self._limits.size and not tried:
             raise self._nobody("and the queue is full" if self._limits.size else "and nobody waits in a queue")
         loop = asyncio.get_running_loop()
-        waiter = Waiter(loop.create_future(), tried)
+        waiter = Waiter(loop.create_future(), tried, again=bool(tried))
+        place = len(self._line)
         if tried:
-            self._line.appendleft(waiter)
-        else:
-            self._line.append(waiter)
+            place = next((index for index, other in enumerate(self._line) if not other.again), place)
+        self._line.insert(place, waiter)
         second_chance = loop.call_later(SECOND_CHANCE, self._forgive, waiter) if tried else None
         try:
             async with asyncio.timeout(limit):

@@ -275,8 +275,14 @@ async def test_a_request_that_goes_elsewhere_stands_in_front_even_of_a_full_line
     await in_line(made, 1)
     again = asyncio.create_task(made.lease(frozenset({7})))
     await in_line(made, 2)
+    after = asyncio.create_task(made.lease(frozenset({7})))
+    await in_line(made, 3)
     made.release(held)
-    assert (await asyncio.wait_for(again, 5)).replica == 1
+    held = await asyncio.wait_for(again, 5)
+    assert held.replica == 1
+    assert not after.done()
+    made.release(held)
+    await asyncio.wait_for(after, 5)
     assert not newcomer.done()
     newcomer.cancel()
 

@@ -161,6 +161,7 @@ class Connection(asyncio.Protocol):
         """Ends the wait for a response of which no byte has come; does nothing about one that has begun."""
         if self._busy and not self._received:
             self._fail(ReplicaGivenUp("the replica does not answer its probes any more"))
+            self.abort()  # now, so that an answer that comes in this very turn is nobody's
 
     def abort(self) -> None:
         """Closes at once, whatever is going on: the replica sees the end of the connection."""
@@ -198,6 +199,8 @@ class Connection(asyncio.Protocol):
             self.reusable = False
             self.abort()
             self._on_idle_end(self)
+            return
+        if self.closed:
             return
         self._received = True
         self._active_at = self._loop.time()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from supervisor.balancer.upstream import Connection
-from supervisor.errors import NotSent, ReplicaLost, ResponseCut
+from supervisor.errors import NotSent, ReplicaGivenUp, ReplicaLost, ResponseCut
 from tests.eventually import eventually
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
@@ -77,6 +77,18 @@ async def test_an_end_within_the_head_is_a_cut(pair):
     pair.replica.close()
     with pytest.raises(ResponseCut):
         await pair.connection.head()
+
+
+async def test_an_answer_that_comes_when_it_was_given_up_already_is_nobodys(pair):
+    pair.send()
+    asking = asyncio.create_task(pair.connection.head())
+    await asyncio.sleep(0)
+    # Both in one turn of the loop, so that the answer is there before the one that asked for it is told.
+    pair.connection.give_up()
+    pair.connection.data_received(ANSWER)
+    with pytest.raises(ReplicaGivenUp):
+        await asking
+    assert pair.connection.closed
 
 
 async def test_what_is_not_http_is_a_cut(pair):
