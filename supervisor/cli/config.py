@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from supervisor.cli.deep import TIMEOUT, deep_check, deep_document, deep_lines, with_excerpts
 from supervisor.cli.locate import control, location_options
 from supervisor.errors import ConfigurationRefused, ExitCode, Finding, LitesupError, Severity
 
@@ -28,14 +29,29 @@ file_argument = click.argument("file", required=False, type=click.Path(path_type
 @click.command("check", short_help="Check the configuration.")
 @settings_option
 @file_argument
+@click.option("--deep", is_flag=True, help="Also have LiteLLM itself load it, sealed off from the network.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1.0),
+    default=TIMEOUT,
+    show_default=True,
+    help="For --deep, in seconds: loading LiteLLM and asking all models.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--explain", metavar="CODE", help="Say what the code of a finding means, and check nothing.")
-def check_command(settings: Path | None, file: Path | None, as_json: bool, explain: str | None) -> None:
+def check_command(
+    settings: Path | None, file: Path | None, deep: bool, timeout: float, as_json: bool, explain: str | None
+) -> None:
     """Check litesup.yaml and LiteLLM's configuration (FILE, or the one that `start` would use).
 
     Says what is wrong, what will surprise later, and what is adapted for LiteLLM and why; and looks whether ports,
     memory and the installation are as they should be. Ends with 3 if `start` would refuse it, which only errors do.
     docs/checks.md describes every finding.
+
+    With --deep, LiteLLM loads the configuration in a process of its own and is asked once per model, with a stub in the
+    provider's place: what fails there would fail in every replica, and ends with 3 too. It runs the Python modules
+    that the configuration names. No connection is made, nothing is logged elsewhere, no token is spent. Ends with 1 if
+    LiteLLM itself cannot be run.
     """
     if explain is not None:
         click.echo(_explanation(explain), nl=False)
@@ -43,16 +59,25 @@ def check_command(settings: Path | None, file: Path | None, as_json: bool, expla
     from supervisor.cli.render import findings_text
 
     generation, findings = _examine(settings, file)
-    # What can be known by starting something belongs here: it needs a generation, and adds to the findings.
+    outcome = None
+    if deep and generation is not None:
+        outcome = deep_check(generation, timeout=timeout)
+        findings = (*findings, *with_excerpts(generation, outcome.findings))
     refused = generation is None or any(finding.severity is Severity.ERROR for finding in findings)
     if as_json:
-        document = {
+        document: dict[str, Any] = {
             "ok": not refused,
             "generation": None if generation is None else generation.digest,
             "findings": [_finding_document(finding) for finding in findings],
         }
+        if deep:
+            document["deep"] = None if outcome is None else deep_document(outcome)
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
+        for line in deep_lines(outcome, colour=sys.stdout.isatty()) if outcome is not None else ():
+            click.echo(line)
+        if deep and outcome is None:
+            click.echo("litesup: not given to LiteLLM before this is put right", err=True)
         click.echo(findings_text(findings, refused=refused, colour=sys.stdout.isatty(), directory=Path.cwd()))
     click.get_current_context().exit(ExitCode.REFUSED if refused else ExitCode.DONE)
 

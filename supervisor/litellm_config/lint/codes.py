@@ -26,6 +26,7 @@ class Code:
 def all_codes() -> Mapping[str, tuple[Code, ...]]:
     """By the heading under which they stand."""
     from supervisor.litellm_config.lint import RULES
+    from supervisor.litellm_config.lint.codes_deep import DEEP
     from supervisor.litellm_config.lint.codes_meaning import MEANING
     from supervisor.litellm_config.lint.codes_reading import READING
     from supervisor.litellm_config.lint.codes_running import RUNNING, SETTINGS
@@ -34,7 +35,7 @@ def all_codes() -> Mapping[str, tuple[Code, ...]]:
     for rule in RULES.values():
         heading = _HEADINGS[rule.check.__module__.rpartition(".")[2]]
         groups[heading] = (*groups.get(heading, ()), rule)
-    return {**groups, "litesup.yaml": SETTINGS, "Starting and reloading": RUNNING}
+    return {**groups, "LiteLLM itself (--deep)": DEEP, "litesup.yaml": SETTINGS, "Starting and reloading": RUNNING}
 
 
 def code_named(name: str) -> Code | None:
