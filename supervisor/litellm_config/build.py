@@ -189,7 +189,9 @@ def _finish(draft: _Draft, root: MapNode, key: SecretStr) -> Generation:
             raise ConfigurationRefused([finding]) from None
     notes = tuple(finding for finding in draft.shown() if finding.severity is not Severity.ERROR)
     # A rule's remark changes nothing, so it is not part of the text, and a better rule makes no new generation.
-    text = render(root, (finding for finding in notes if finding not in draft.remarks), prints)
+    remarks = frozenset(draft.remarks)
+    changes = tuple(finding for finding in notes if finding not in remarks)
+    text = render(root, changes, prints)
     full = environment.compose({}, draft.additions, draft.generated, secret)
     return Generation(
         digest=digest(secret, text, full),
@@ -198,7 +200,7 @@ def _finish(draft: _Draft, root: MapNode, key: SecretStr) -> Generation:
         master_key=key,
         source=draft.source,
         watched=tuple(dict.fromkeys(draft.watched)),
-        adaptations=tuple(one for one in notes if one.severity is Severity.WARNING or one not in draft.remarks),
+        adaptations=tuple(one for one in notes if one.severity is Severity.WARNING or one not in remarks),
         key_header=_key_header(root),
         written=Written(draft.sources, contents),
     )

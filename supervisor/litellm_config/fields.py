@@ -64,7 +64,7 @@ _TABLE: dict[tuple[str, ...], dict[str, Kind]] = {
         "otpm": _COERCED,
         "max_parallel_requests": _NUMBER,
         "weight": _NUMBER,
-        "order": _NUMBER,
+        "order": _COERCED,
         "tags": _LIST,
     },
     ("router_settings",): {
@@ -102,10 +102,10 @@ _TABLE: dict[tuple[str, ...], dict[str, Kind]] = {
         "database_url": _TEXT,
         "max_parallel_requests": _NUMBER,
         "global_max_parallel_requests": _NUMBER,
-        "health_check_interval": _NUMBER,
-        "proxy_batch_write_at": _NUMBER,
-        "proxy_budget_rescheduler_min_time": _NUMBER,
-        "proxy_budget_rescheduler_max_time": _NUMBER,
+        "health_check_interval": _COERCED,
+        "proxy_batch_write_at": _COERCED,
+        "proxy_budget_rescheduler_min_time": _COERCED,
+        "proxy_budget_rescheduler_max_time": _COERCED,
         "pass_through_endpoints": _LIST,
     },
 }

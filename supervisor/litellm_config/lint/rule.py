@@ -77,11 +77,12 @@ class Subject:
                 yield index, item
 
     def deployments(self) -> Iterator[Deployment]:
+        custom = self.custom_providers
         for index, entry in self.models():
             params = entry.get("litellm_params")
             if not isinstance(params, MapNode) or not (model := self.text(params, "model")):
                 continue
-            provider = self.text(params, "custom_llm_provider") or provider_prefix(model, self.custom_providers) or ""
+            provider = self.text(params, "custom_llm_provider") or provider_prefix(model, custom) or ""
             yield Deployment(index, self.text(entry, "model_name"), model, provider, entry, params)
 
     @property

@@ -6,7 +6,8 @@ where nobody looks, and in `litellm_params` it sends to the provider.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import functools
+from collections.abc import Iterator
 
 from supervisor.errors import Severity
 from supervisor.litellm_config import names
@@ -73,12 +74,15 @@ def unknown_parameter(subject: Subject) -> Iterator[Remark]:
     yield from _misspelt(cache, names.CACHE_PARAMS, ("litellm_settings", "cache_params"))
 
 
-def _misspelt(section: object, known: Collection[str], path: tuple[str | int, ...]) -> Iterator[Remark]:
+_nearest = functools.lru_cache(maxsize=256)(nearest)  # many models have the same parameters
+
+
+def _misspelt(section: object, known: frozenset[str], path: tuple[str | int, ...]) -> Iterator[Remark]:
     for entry in section.entries if isinstance(section, MapNode) else ():
         name = str(entry.key.value)
         if name in known or name in _LEFTOVER or "cost" in name:
             continue
-        near = nearest(name, known)
+        near = _nearest(name, known)
         if near is not None:
             message = f"`{name}` is nothing that LiteLLM knows."
             yield Remark(entry.key, message, f"Did you mean `{near}`?", (*path, name))
