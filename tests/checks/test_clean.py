@@ -27,7 +27,7 @@ ENVIRON = dict.fromkeys(SECRETS.split(), "0123abcd" * 4) | {
     "DATABASE_URL_OF_LITELLM": "postgresql://litellm:0123abcd@127.0.0.1/litellm",
     "LITELLM_KEY": "sk-0123abcd0123abcd",
     "REDIS_PORT": "6379",
-    "ZAPIER_URL": "https://mcp.example.net/sse",
+    "ZAPIER_URL": "http://127.0.0.1:9/sse",
 }
 REDIS = {
     "caching": {"REDIS_HOST": "127.0.0.1"},
