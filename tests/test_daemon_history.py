@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,17 @@ async def test_a_rollback_returns_to_the_last_good_one_and_the_file_waits(short_
         assert (await scene.daemon.reload(wait=True)) == ReloadOutcome(ReloadResult.ROLLED, second)
         assert generation(scene).note == ""
         assert generation(scene).difference == ()
+
+
+async def test_a_hangup_is_the_operators_word_and_applies_what_was_gone_back_from(short_dir: Path) -> None:
+    scene = Scene(short_dir)
+    async with running(scene):
+        await kept(scene, 1)
+        scene.config.write_text(CONFIG.format(name="second"))
+        second = (await scene.daemon.reload(wait=True)).generation
+        await scene.daemon.rollback(None, wait=True)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await eventually(lambda: generation(scene).running == second, what="the file is applied again")
 
 
 async def test_what_a_change_that_failed_would_have_changed_is_shown(short_dir: Path) -> None:

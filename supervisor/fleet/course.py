@@ -116,21 +116,14 @@ class Course:
     def is_canary(self, replica: int) -> bool:
         return self.trial is not None and not self.trial.passed and self.trial.canary == replica
 
-    def too_slow(self, view: ReplicaView, text: str) -> None:
-        """A replica was killed because it did not answer in time, which is its own failure."""
-        self._count(view, text)
-
-    def _count(self, view: ReplicaView, text: str) -> None:
-        before, self.trial = self.trial, rollout.after_exit(self.trial, view, expected=False)
-        if self.trial is not before:
-            self._lost = text
-
     def exited(self, view: ReplicaView, text: str) -> bool:
         """A replica ended by itself; true when it was the canary, whose end is the generation's and not its slot's."""
         if self.is_canary(view.replica):
             self._lost = text
             return True
-        self._count(view, text)
+        before, self.trial = self.trial, rollout.after_exit(self.trial, view, expected=False)
+        if self.trial is not before:
+            self._lost = text
         return False
 
     def passed(self) -> None:

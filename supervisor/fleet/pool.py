@@ -328,7 +328,6 @@ class Pool:
                 self._leave(self._members[replica], reason)
             case Kill(replica=replica, reason=reason):
                 member = self._members[replica]
-                self.course.too_slow(member.view, reason)
                 member.happens(Happening.LEAVE)
                 self._kill(member, ev.KillCause.DID_NOT_START, reason)
             case PassTrial():
