@@ -17,6 +17,7 @@ MOST_OVERHEAD = 256 * 1024
 
 MOST_INTERIM = 16
 
+_FIRST = ord("H")
 _TEXT = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+")
 
 
@@ -93,6 +94,8 @@ class ResponseReader:
         if self.complete:
             self.reusable = False  # nobody asked for these
             return
+        if self.head is None and not self._spent and data[0] != _FIRST:
+            raise BadResponse("it does not begin with a status line")  # but with what was behind another answer
         self._spent += len(data)
         try:
             self._parser.feed_data(data)

@@ -101,9 +101,17 @@ async def no_complaints() -> AsyncIterator[Complaints]:
 async def write(client: Client, pieces: Iterable[bytes]) -> None:
     """Each piece in a turn of the loop of its own, so that it arrives by itself. Stops where the balancer has closed."""
     for piece in pieces:
-        if client.writer.transport.is_closing() or client.reader.at_eof():
+        if client.reader.at_eof():
             return
-        client.writer.write(piece)
+        await write_pieces(client.writer, [piece])
+
+
+async def write_pieces(writer: asyncio.StreamWriter, pieces: Iterable[bytes]) -> None:
+    """As `write`, from the replica's side."""
+    for piece in pieces:
+        if writer.transport.is_closing():
+            return
+        writer.write(piece)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
@@ -119,8 +127,8 @@ async def final(reader: asyncio.StreamReader, *, bodiless: bool = False) -> Mess
 
 @contextlib.asynccontextmanager
 async def recording(
-    directory: Path, answer: Answer = answer_200, **limits: Any
+    directory: Path, answer: Answer = answer_200, **sections: Any
 ) -> AsyncIterator[tuple[Bench, Recorder]]:
     recorder = Recorder(directory, answer=answer)
-    async with no_complaints(), bench(recorder, limits={**LIMITS, **limits}) as b:
+    async with no_complaints(), bench(recorder, **{"limits": LIMITS, **sections}) as b:
         yield b, recorder
