@@ -43,7 +43,7 @@ def look(settings: Settings) -> Surroundings:
 def _runs(settings: Settings) -> bool:
     """Whether a litesup of this runtime directory holds its ports and memory already."""
     try:
-        ControlClient(runtime_dir(settings, os.environ, os.geteuid())).status(timeout=2.0)
+        ControlClient(runtime_dir(settings, os.environ, os.geteuid())).status_document(timeout=2.0)
     except LitesupError:
         return False
     return True

@@ -20,7 +20,7 @@ REFUSED = """
     mcp-server--name mcp-server--transport redis-without-host redis-without-host--coordination routing-strategy
     unknown-setting--refused wrong-type--alias wrong-type--budget wrong-type--retry-policy
 """
-LEFT_OUT = "unknown-provider unknown-provider--none wrong-type--rpm wrong-type--tags"
+LEFT_OUT = "unknown-provider unknown-provider--none unknown-provider--own wrong-type--rpm wrong-type--tags"
 
 # Imports LiteLLM once, and loads each configuration in a child, because what one of them sets would stay.
 LOAD = """

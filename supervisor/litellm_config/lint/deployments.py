@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from supervisor.errors import Severity
-from supervisor.litellm_config.azure import is_azure_openai
+from supervisor.litellm_config.azure import host_of, is_azure_openai
 from supervisor.litellm_config.document import MapNode
 from supervisor.litellm_config.lint.near import nearest
 from supervisor.litellm_config.lint.rule import Deployment, Remark, Subject, rule
@@ -44,7 +45,7 @@ def unknown_provider(subject: Subject) -> Iterator[Remark]:
             yield Remark(
                 deployment.params.get("model"), f"LiteLLM has no provider `{prefix}`.", _meant(near, rest), path
             )
-        elif not deployment.params.get("api_base") and _is_unpriced(subject, model):
+        elif _says_nothing(subject.text(deployment.params, "api_base")) and _is_unpriced(subject, model):
             message = "LiteLLM cannot tell the provider of this model, and leaves it out."
             hint = "Write `model: PROVIDER/NAME`; openai/NAME with an api_base for anything that speaks OpenAI's API."
             yield Remark(deployment.params.get("model"), message, hint, path)
@@ -52,6 +53,15 @@ def unknown_provider(subject: Subject) -> Iterator[Remark]:
 
 def _meant(provider: str, rest: str) -> str:
     return f"Did you mean `{provider}/{rest}`?"
+
+
+def _says_nothing(api_base: str) -> bool:
+    """Whether an address tells LiteLLM no provider: there is none, or it is one of the operator's own network."""
+    host = host_of(api_base)
+    try:
+        return not host or "." not in host or ipaddress.ip_address(host).version > 0
+    except ValueError:
+        return False  # a provider's, of which LiteLLM knows some by their address
 
 
 def _is_unpriced(subject: Subject, model: str) -> bool:
