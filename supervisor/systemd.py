@@ -110,4 +110,6 @@ def status_text(status: Status) -> str:
         parts.append(f"generation {status.generation.wanted}")
     if status.generation.refused_at is not None:
         parts.append("the configuration on disk is refused")
+    if status.generation.note:
+        parts.append("serving from the history: see litesup status")
     return ", ".join(parts)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import configparser
+import dataclasses
 import os
 import shutil
 import socket
@@ -115,6 +116,12 @@ def test_the_watchdogs_interval_is_half_of_what_is_allowed(environ: dict[str, st
 
 def test_the_status_fits_on_systemctls_line() -> None:
     assert status_text(pool_status()) == "ready: 3 of 3 replicas ready, generation 3f2a91bc01d2"
+
+
+def test_systemctl_shows_that_a_kept_generation_serves() -> None:
+    plain = pool_status()
+    generation = dataclasses.replace(plain.generation, note="serving the last good configuration")
+    assert "serving from the history" in status_text(dataclasses.replace(plain, generation=generation))
 
 
 def unit() -> configparser.ConfigParser:
