@@ -334,3 +334,17 @@ async def test_one_that_fails_at_once_does_not_attract_requests():
     assert failures <= 5
     now += 60.0
     assert (await made.lease()).replica == 3
+
+
+async def test_other_rules_count_from_then_on_and_those_in_line_keep_their_place():
+    made = rotation(1)
+    made.rule(round_robin, QueueLimits(size=10, timeout=5.0), BalancingRules(max_in_flight=1))
+    held = await made.lease()
+    waiting = asyncio.create_task(made.lease())
+    await in_line(made, 1)
+    made.rule(round_robin, QueueLimits(size=0, timeout=5.0), BalancingRules(max_in_flight=1))
+    with pytest.raises(NobodyReady):
+        await made.lease()
+    assert made.waiting == 1
+    made.rule(round_robin, QueueLimits(size=0, timeout=5.0), BalancingRules(max_in_flight=2))
+    assert (await asyncio.wait_for(waiting, 5)).replica == held.replica

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from supervisor import events as ev
 from supervisor.control.operations import ReloadOutcome, ReloadResult
 from supervisor.errors import LitesupError
-from supervisor.fleet.messages import Answered, FleetRules
+from supervisor.fleet.messages import Answered, FleetRules, Rule
 from supervisor.fleet.pool import Pool
 from supervisor.policy.balancing import round_robin
 from supervisor.policy.queueing import QueueLimits
@@ -457,3 +458,15 @@ async def test_who_waits_when_the_pool_ends_is_told() -> None:
             await restart
         with pytest.raises(LitesupError, match="stops"):
             await late
+
+
+def test_other_rules_count_at_once(simulation: Simulation) -> None:
+    simulation.want("b")
+    simulation.advance(1.0)
+    patient = dataclasses.replace(RULES, settle=100.0)
+    simulation.tell(Rule(FleetRules(patient, HEALTH)))
+    simulation.advance(30.0)
+    assert len(simulation.of("b")) == 1
+    simulation.tell(Rule(FleetRules(RULES, HEALTH)))
+    simulation.advance(30.0)
+    assert simulation.of("b") == simulation.serving

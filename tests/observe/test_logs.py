@@ -205,3 +205,21 @@ def test_events_have_distinct_names_in_snake_case() -> None:
     assert len(set(names)) == len(names)
     assert "fork_server_lost" in names
     assert set(LEVEL_OF_EVENT) <= set(kinds)
+
+
+def test_other_settings_apply_from_then_on_and_the_form_stays(start: Start, output: Output) -> None:
+    log = start(level=LogLevel.WARNING, keep_lines=2)
+    logger = structlog.get_logger()
+    logger.info("before")
+    log.log_event(events.DaemonStopping("before"))
+    log.rule(LogSettings(level=LogLevel.INFO, keep_lines=5, buffer_lines=7, format=LogFormat.TEXT))
+    logger.info("after")
+    log.log_event(events.DaemonStopping("after"))
+    assert [(record["event"], record.get("reason")) for record in output.records(log)] == [
+        ("after", None),
+        ("daemon_stopping", "after"),
+    ]
+    assert log.sink.limit == 7
+    for number in range(9):
+        log.logbook.take(slot=1, replica=1, generation="g", text=f"line {number}")
+    assert [line.text for line in log.logbook._lines] == [f"line {number}" for number in range(4, 9)]
