@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 import pytest_asyncio
+import yaml
 
 from tests.daemon import GUIDE, Daemon
 from tests.e2e.conftest import AZURE_KEY
@@ -92,6 +93,36 @@ async def test_a_stream_outlives_the_roll_out(daemon: Daemon, azure: FakeAzure, 
         await load.finished_at_least(4)
     assert not load.failed, load.summary()
     await daemon.event("rollout_completed", since=since, within=90)
+
+
+async def test_saved_settings_apply_without_a_request_lost(daemon: Daemon, azure: FakeAzure):
+    azure.answer = Answer(delay=0.02)
+    before = {entry["pid"] for entry in (await daemon.settled())["replicas"]}
+    file = daemon.folder / "litesup.yaml"
+    said = file.read_text()
+    document = yaml.safe_load(said)
+    port = document["admin"]["port"]
+    document |= {"queue": {"size": 77}, "admin": {"port": 1}}
+    document["logs"] = {**document["logs"], "litellm_debug": True}
+    since = len(daemon.events)
+    try:
+        async with Load(daemon.url, clients=4) as load:
+            await load.finished_at_least(10)
+            file.write_text(yaml.safe_dump(document))
+            applied = await daemon.event("settings_applied", since=since)
+            finished = await daemon.run("reload", "--wait")
+            await daemon.until(lambda: len(daemon.find("replica_exited", since=since)) == 2, 90, "both were replaced")
+            await load.finished_at_least(10)
+        assert not load.failed, load.summary()
+        assert {change.split(" ")[0] for change in applied["changes"]} == {"queue.size", "logs.litellm_debug"}
+        assert finished.code == 0, finished.output
+        status = await daemon.settled()
+        assert not before & {entry["pid"] for entry in status["replicas"]}
+        assert status["settings"]["needs_restart"] == [f"admin.port ({port} → 1)"]
+        assert f"needs a restart: admin.port ({port} → 1)" in finished.output
+    finally:
+        file.write_text(said)
+        await daemon.run("reload", "--wait")
 
 
 async def test_a_typo_changes_nothing_and_a_killed_replica_comes_back_on_the_old_generation(

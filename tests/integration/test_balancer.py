@@ -17,6 +17,7 @@ from supervisor.balancer.pool import Pool
 from supervisor.balancer.upstream import Connection
 from supervisor.errors import ConfigurationRefused
 from supervisor.rotation import Upstream
+from supervisor.settings.schema import Settings
 from supervisor.status import Condition
 from tests.eventually import eventually
 from tests.wire import CHAT, POOL_KEY, Call, ScriptedReplica, bench, read_chunk
@@ -679,6 +680,25 @@ async def test_listening_beyond_this_machine_needs_a_word_about_who_may_come(dir
             pass
     async with bench(balancer={"host": ["0.0.0.0"]}, access={"allow": ["127.0.0.0/8"]}) as b:
         assert (await b.ask("GET", "/health")).status == 503
+
+
+@on_both_loops
+async def test_an_open_port_objects_to_settings_under_which_it_would_be_unguarded(directory: Path) -> None:
+    async with bench(balancer={"host": ["0.0.0.0"]}, access={"allow": ["127.0.0.0/8"]}) as b:
+        b.balancer.allows(Settings.model_validate({"access": {"trusted": []}}))
+        with pytest.raises(ConfigurationRefused, match="allow"):
+            b.balancer.allows(Settings())
+    async with bench() as b:
+        b.balancer.allows(Settings())
+
+
+@on_both_loops
+async def test_other_access_rules_hold_for_a_client_that_is_connected(directory: Path) -> None:
+    async with bench(ScriptedReplica(directory)) as b:
+        client = await b.connect()
+        assert (await client.ask("POST", CHAT, body=b"{}")).status == 200
+        b.balancer.rule(Settings.model_validate({"access": {"allow": ["10.0.0.0/8"]}}))
+        assert (await client.ask("POST", CHAT, body=b"{}")).status == 403
 
 
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "abc", "Sec-WebSocket-Version": "13"}
