@@ -300,6 +300,7 @@ class Daemon:
         return Status(
             daemon=daemon_status(
                 self._condition(),
+                pool.course,
                 started_at=self._started_at,
                 runtime_dir=self._runtime,
                 config=self._live.now.config,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from supervisor.fleet.course import Course
 from supervisor.fleet.launch.spec import Launcher
+from supervisor.litellm_config import installed
 from supervisor.standing import OnDisk
 from supervisor.status import Condition, DaemonStatus, GenerationStatus
 
@@ -21,13 +22,21 @@ Redact = Callable[[str], str]
 
 
 def daemon_status(
-    condition: Condition, *, started_at: float, runtime_dir: Path, config: Path, launcher: Launcher, redact: Redact
+    condition: Condition,
+    course: Course,
+    *,
+    started_at: float,
+    runtime_dir: Path,
+    config: Path,
+    launcher: Launcher,
+    redact: Redact,
 ) -> DaemonStatus:
-    """`started_at` in Unix seconds."""
+    """`started_at` in Unix seconds. The LiteLLM is the one that serves, which need not be what is installed by now."""
+    serving = course.serving
     return DaemonStatus(
         pid=os.getpid(),
         version=version_of("litesup"),
-        litellm_version=version_of("litellm"),
+        litellm_version=version_of("litellm") if serving is None else installed.version_of(serving.environment),
         condition=condition,
         started_at=started_at,
         uptime_seconds=time.time() - started_at,

@@ -30,14 +30,14 @@ class Condition(enum.Enum):
 class DaemonStatus:
     pid: int
     version: str
-    litellm_version: str
+    litellm_version: str  # of the generation that serves
     condition: Condition
     started_at: float
     uptime_seconds: float
     runtime_dir: str
     config: str
     launcher: str  # "fork" or "plain"
-    launcher_note: str  # why it is not what was asked for, or ""
+    launcher_note: str  # why it is not what was asked for or not as fast as it could be, or ""
 
 
 @dataclass(frozen=True, slots=True)

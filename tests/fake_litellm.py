@@ -19,6 +19,7 @@ Steered by environment variables, for the whole process:
 
     FAKE_PRINT=text          prints this line to stdout when it starts, and "to stderr: text" to stderr
     FAKE_BOOT_SECONDS=1.5    waits before it listens
+    FAKE_MIGRATES=PATH       waits until PATH exists, unless DISABLE_SCHEMA_UPDATE is "true"
     FAKE_EXIT_STARTING=3     exits with that code instead of listening
     FAKE_EXIT_AFTER=0.2      exits with FAKE_EXIT_CODE (default 1) so long after it listens
     FAKE_HANG_AFTER=0.2      stops its event loop (answers nothing any more) so long after it listens
@@ -97,6 +98,9 @@ def serve(arguments: list[str], socket_path: str) -> None:
     if setting("FAKE_CHILD"):
         _leave_a_child()
     time.sleep(float(setting("FAKE_BOOT_SECONDS", "0")))
+    if (path := setting("FAKE_MIGRATES")) and setting("DISABLE_SCHEMA_UPDATE") != "true":
+        while not Path(path).exists():
+            time.sleep(0.005)
     if code := setting("FAKE_EXIT_STARTING"):
         sys.exit(int(code))
     asyncio.run(_Fake(found).run(socket_path))

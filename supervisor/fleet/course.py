@@ -34,6 +34,7 @@ class Course:
         self.failed: dict[str, str] = {}  # the generations that were given up, and why
         self.trial: Trial | None = None
         self._lost = ""  # how the last replica ended whose end counts against what is on trial
+        self._migrated: set[str] = set()  # some replica of these has served, and so the schema is theirs
 
     @property
     def rolling(self) -> bool:
@@ -43,6 +44,11 @@ class Course:
     def generations(self) -> frozenset[str]:
         """Digests that a replica may be started with, be it after a roll-back."""
         return frozenset(self._targets)
+
+    @property
+    def serving(self) -> Generation | None:
+        """What was good last, or what is to become so for the first time."""
+        return self.good or self.wanted
 
     @property
     def launchable(self) -> tuple[Generation, ...]:
@@ -63,6 +69,11 @@ class Course:
     def in_force(self) -> bool:
         """Whether what is wanted has proved good, and nothing is under way."""
         return self.wanted is not None and self.last_good == self.wanted.digest and not self.rolling
+
+    @property
+    def unmigrated(self) -> bool:
+        """Whether the database's schema has yet to become that of what is wanted."""
+        return self.wanted is not None and self.wanted.migrates and self.wanted.digest not in self._migrated
 
     def target(self, digest: str) -> Target:
         return self._targets[digest]
@@ -105,6 +116,7 @@ class Course:
 
     def served(self, digest: str) -> None:
         """A replica of this generation became ready. Without a trial to pass, that makes it good."""
+        self._migrated.add(digest)
         if self.trial is None and self.wanted is not None and self.wanted.digest == digest:
             self.last_good = digest
 
@@ -158,6 +170,7 @@ class Course:
             self._roll_started_at = None
             self._tell(ReloadOutcome(ReloadResult.ROLLED, digest))
         self._targets = {key: target for key, target in self._targets.items() if key in running | {digest}}
+        self._migrated &= self._targets.keys()
 
     def waiting(self) -> list[asyncio.Future[ReloadOutcome]]:
         """Those who still wait to hear."""

@@ -10,7 +10,7 @@ from supervisor.fleet.replica import Replica
 from supervisor.litellm_config.generation import Generation
 from supervisor.policy.health import Vitals
 from supervisor.policy.lifecycle import SERVING, Happening, State, advance
-from supervisor.policy.rollout import ReplicaView
+from supervisor.policy.rollout import ReplicaView, Spawn
 from supervisor.rotation import Upstream
 
 
@@ -28,11 +28,10 @@ class Member:
     killed: str = ""  # why it was killed, once it is
 
     @classmethod
-    def spawned(cls, shell: Replica, generation: Generation, *, reason: str, now: float) -> Self:
+    def spawned(cls, shell: Replica, generation: Generation, why: Spawn, now: float) -> Self:
         spec = shell.spec
-        return cls(
-            shell, generation, reason, ReplicaView(spec.replica, spec.slot, generation.digest, State.STARTING, now)
-        )
+        view = ReplicaView(spec.replica, spec.slot, generation.digest, State.STARTING, now, migrates=why.migrates)
+        return cls(shell, generation, why.reason, view)
 
     @property
     def replica(self) -> int:

@@ -188,6 +188,7 @@ class Pool:
             trial=course.trial,
             replace=self._replacements.replicas,
             loading=self._preparation.loading(course.wanted.digest),
+            unmigrated=course.unmigrated,
             unloadable=self._preparation.failure(course.wanted.digest),
         )
 
@@ -338,8 +339,9 @@ class Pool:
     def _spawn(self, action: Spawn, now: float) -> None:
         target = self.course.target(action.generation)
         number, self._next_number = self._next_number, self._next_number + 1
-        shell = self._make_replica(number, action.slot, target.generation, target.config_path, self.mailbox.post)
-        self._members[number] = Member.spawned(shell, target.generation, reason=action.reason, now=now)
+        what = target.generation if action.migrates else target.generation.without_migration()
+        shell = self._make_replica(number, action.slot, what, target.config_path, self.mailbox.post)
+        self._members[number] = Member.spawned(shell, target.generation, action, now)
         if action.canary:
             self.course.canary_is(number)
         assert self._group is not None

@@ -14,12 +14,14 @@ from pydantic import SecretStr
 
 from supervisor.errors import ConfigurationRefused, Finding, Severity
 from supervisor.litellm_config import azure, env_file, environment, include, master_key, section
+from supervisor.litellm_config.database import settle_schema_update
 from supervisor.litellm_config.document import MapNode, Scalar, finding_at
 from supervisor.litellm_config.excerpt import with_excerpt
 from supervisor.litellm_config.expand import expand, resolved
 from supervisor.litellm_config.files import DISK, Files, Written
 from supervisor.litellm_config.generation import Generation
 from supervisor.litellm_config.include import absolute
+from supervisor.litellm_config.installed import installed
 from supervisor.litellm_config.lint import NOT_LOOKED_AT, Subject, Surroundings, lint
 from supervisor.litellm_config.modules import Modules, find_modules
 from supervisor.litellm_config.references import OS_ENVIRON
@@ -81,6 +83,7 @@ class _Draft:
     additions: dict[str, str] = field(default_factory=dict, repr=False)
     generated: dict[str, str] = field(default_factory=dict, repr=False)
     key: str | None = field(default=None, repr=False)
+    migrates: bool = False
     findings: list[Finding] = field(default_factory=list)
     remarks: list[Finding] = field(default_factory=list)  # the lint rules'; nothing was changed because of them
     sources: dict[Path, str] = field(default_factory=dict, repr=False)
@@ -129,7 +132,10 @@ def _draft(
     draft.findings += [*moved.findings, *expanded.findings, *adapted.findings]
     if written is None:
         draft.remarks += lint(Subject(adapted.root, visible, loaded.root, around))
-    draft.root = _with_own_key(draft, adapted.root, visible)
+    settled = settle_schema_update(adapted.root, visible)
+    draft.migrates = settled.migrates
+    draft.findings += settled.findings
+    draft.root = _with_own_key(draft, settled.root, visible)
     draft.modules = find_modules(adapted.root, draft.source.parent, draft.files)
     draft.watched += draft.modules.watched
     return draft
@@ -192,7 +198,8 @@ def _finish(draft: _Draft, root: MapNode, key: SecretStr) -> Generation:
     remarks = frozenset(draft.remarks)
     changes = tuple(finding for finding in notes if finding not in remarks)
     text = render(root, changes, prints)
-    full = environment.compose({}, draft.additions, draft.generated, secret)
+    generated = {**draft.generated, environment.LITELLM: installed()}
+    full = environment.compose({}, draft.additions, generated, secret)
     return Generation(
         digest=digest(secret, text, full),
         config_text=text,
@@ -202,6 +209,7 @@ def _finish(draft: _Draft, root: MapNode, key: SecretStr) -> Generation:
         watched=tuple(dict.fromkeys(draft.watched)),
         adaptations=tuple(one for one in notes if one.severity is Severity.WARNING or one not in remarks),
         key_header=_key_header(root),
+        migrates=draft.migrates,
         written=Written(draft.sources, contents),
     )
 

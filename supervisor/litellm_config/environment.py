@@ -22,6 +22,12 @@ FIXED: Mapping[str, str] = {
 
 MASTER_KEY = "LITELLM_MASTER_KEY"
 
+NO_SCHEMA_UPDATE = "DISABLE_SCHEMA_UPDATE"
+"""Set to "true", LiteLLM leaves the database's schema alone (`should_update_prisma_schema`)."""
+
+SCHEMA_IS_CURRENT = "LITESUP_SCHEMA_IS_CURRENT"
+"""Set, another replica has just brought the schema up to date, and nobody needs to compare (`litellm_program`)."""
+
 LITELLM = "LITESUP_LITELLM"
 """Which LiteLLM is installed (`installed`): another one is another environment, and so another generation."""
 

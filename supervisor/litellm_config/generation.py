@@ -9,10 +9,12 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pydantic import SecretStr
 
 from supervisor.errors import Finding
+from supervisor.litellm_config.environment import NO_SCHEMA_UPDATE, SCHEMA_IS_CURRENT
 from supervisor.litellm_config.files import Written
 
 
@@ -33,7 +35,15 @@ class Generation:
     watched: tuple[Path, ...]  # every file on which this generation depends, absolute, existing or not
     adaptations: tuple[Finding, ...]  # what was changed on the way to LiteLLM, and warnings
     key_header: str = "Authorization"  # where its replicas look for a key
+    migrates: bool = False  # a replica of it brings a database's schema up to date when it starts, unless told not to
     written: Written = dataclasses.field(default_factory=Written, repr=False)  # what it was made of
+
+    def without_migration(self) -> Self:
+        """The same, for a replica that leaves the schema alone."""
+        if not self.migrates:
+            return self
+        told = {NO_SCHEMA_UPDATE: "true", SCHEMA_IS_CURRENT: "1"}
+        return dataclasses.replace(self, environment={**self.environment, **told})
 
     @property
     def directory(self) -> Path:

@@ -8,8 +8,9 @@ The rules: surge 1, unavailable 0. A slot gets its replacement before it loses i
 first replica of a generation that has never served is the canary; until it has stood for `settle` seconds, whatever
 falls down comes back on the generation that was last good. It is not spawned while LiteLLM is still being loaded for
 it: until then nothing of the roll-out happens, and its start deadline does not run. A canary that exits, misses a probe
-or never answers ends the trial. What is draining holds up nothing. Each answer costs time in proportion to the number
-of replicas.
+or never answers ends the trial. What is draining holds up nothing. With a database, the first replica of a generation
+brings its schema up to date, alone: no other replica of that generation is started until it has answered. Each answer
+costs time in proportion to the number of replicas.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ TRIAL_FAILURES = 3
 """Exits while starting, after the canary stood, that end a roll-out: one may be bad luck, three are the generation."""
 
 
+MIGRATION_PATIENCE = 10
+"""Times the start timeout: a schema that is changed half-way is worse than a slow start."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaView:
     """What the planner may know of a replica. Moments are monotonic seconds."""
@@ -36,6 +41,7 @@ class ReplicaView:
     spawned_at: float
     ready_since: float | None = None
     doubted: bool = False  # it missed a probe since it became ready
+    migrates: bool = False  # it may change the database's schema before it is ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,7 @@ class World:
     replace: frozenset[int] = frozenset()
     loading: bool = False  # LiteLLM is being loaded for the generation; until then none of it can be launched
     unloadable: str = ""  # why that cannot be done
+    unmigrated: bool = False  # the database's schema is not known to be this generation's yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,7 @@ class Spawn:
     generation: str
     reason: str
     canary: bool = False
+    migrates: bool = False  # it is the one that brings the database's schema up to date
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +140,8 @@ class _Sight:
     """The world looked through once, so that a plan for a thousand replicas costs no more than a few passes over them.
 
     `live` is what fills each slot; a slot that nothing fills is missing. `canary` is the replica on trial, if any,
-    `base` the generation that fills empty slots, `serving` how many replicas serve.
+    `base` the generation that fills empty slots, `serving` how many replicas serve, `migrating` whether some replica
+    may be changing the schema.
     """
 
     world: World
@@ -140,6 +149,7 @@ class _Sight:
     doubled: Sequence[int]  # wanted slots that more than one replica fills
     starting: Sequence[ReplicaView]
     serving: int
+    migrating: bool
     canary: int | None
     base: str
 
@@ -177,10 +187,10 @@ def _judge_trial(world: World, now: float, rules: Rules) -> tuple[Action | None,
     if canary.doubted:
         return FailTrial("its first replica missed a probe"), NEVER
     if canary.ready_since is None:
-        deadline = canary.spawned_at + rules.start_timeout
-        if now >= deadline:
-            return FailTrial(f"its first replica did not answer within {rules.start_timeout:g} s"), NEVER
-        return None, deadline
+        patience = _start_timeout(canary, rules)
+        if now >= canary.spawned_at + patience:
+            return FailTrial(f"its first replica did not answer within {patience:g} s"), NEVER
+        return None, canary.spawned_at + patience
     if now >= canary.ready_since + rules.settle:
         return PassTrial(), NEVER
     return None, canary.ready_since + rules.settle
@@ -199,7 +209,9 @@ def _look(world: World) -> _Sight:
     live: dict[int, list[ReplicaView]] = {}
     starting: list[ReplicaView] = []
     serving = 0
+    migrating = False
     for view in world.replicas:
+        migrating = migrating or (view.migrates and view.ready_since is None)
         if view.state in LIVE:
             live.setdefault(view.slot, []).append(view)
             if view.state in SERVING:
@@ -215,6 +227,7 @@ def _look(world: World) -> _Sight:
         doubled=sorted(slot for slot, views in live.items() if len(views) > 1 and slot <= world.count),
         starting=starting,
         serving=serving,
+        migrating=migrating,
         canary=None if trial is None else trial.canary,
         base=world.generation if trial is None else trial.previous,
     )
@@ -224,12 +237,21 @@ def _overdue(sight: _Sight, now: float, rules: Rules) -> tuple[tuple[Action, ...
     kills: list[Action] = []
     wake = NEVER
     for view in sight.starting:
-        deadline = view.spawned_at + rules.start_timeout
-        if now >= deadline:
-            kills.append(Kill(view.replica, f"did not answer within {rules.start_timeout:g} s"))
+        patience = _start_timeout(view, rules)
+        if now >= view.spawned_at + patience:
+            kills.append(Kill(view.replica, f"did not answer within {patience:g} s"))
         else:
-            wake = min(wake, deadline)
+            wake = min(wake, view.spawned_at + patience)
     return tuple(kills), wake
+
+
+def _start_timeout(view: ReplicaView, rules: Rules) -> float:
+    return rules.start_timeout * (MIGRATION_PATIENCE if view.migrates else 1)
+
+
+def _may_spawn(sight: _Sight, generation: str) -> bool:
+    """Never two at once that change the schema, and none of the generation beside the one that does."""
+    return generation != sight.world.generation or not sight.world.unmigrated or not sight.migrating
 
 
 def _is_right(view: ReplicaView, world: World) -> bool:
@@ -239,6 +261,9 @@ def _is_right(view: ReplicaView, world: World) -> bool:
 def _missing(sight: _Sight, now: float, rules: Rules) -> tuple[tuple[Action, ...], float]:
     """Spawns for slots that nothing fills, as soon as their backoff allows. A canary alone fills no slot."""
     world = sight.world
+    if not _may_spawn(sight, sight.base):
+        return (), NEVER
+    alone = world.unmigrated and sight.base == world.generation
     short = sight.serving < world.count - 1
     spawns: list[Action] = []
     wake = NEVER
@@ -248,10 +273,11 @@ def _missing(sight: _Sight, now: float, rules: Rules) -> tuple[tuple[Action, ...
             continue
         record = world.slots.get(slot, SlotRecord())
         due = due_at(record, short=short, rules=rules.restart)
-        if now >= due:
-            spawns.append(Spawn(slot, sight.base, "start" if record == SlotRecord() else "replace what exited"))
-        else:
+        if now < due:
             wake = min(wake, due)
+        elif not (alone and spawns):
+            reason = "start" if record == SlotRecord() else "replace what exited"
+            spawns.append(Spawn(slot, sight.base, reason, migrates=alone))
     return tuple(spawns), wake
 
 
@@ -307,17 +333,18 @@ def _surge(sight: _Sight) -> tuple[Action, ...]:
         return ()
     trial = world.trial
     if trial is not None and not trial.passed and not trial.first:
-        if trial.canary is not None or world.loading:
+        if trial.canary is not None or world.loading or not _may_spawn(sight, trial.generation):
             return ()
         serving = [view.slot for view in world.replicas if view.state in SERVING and view.slot <= world.count]
-        return (Spawn(min(serving, default=1), trial.generation, "canary", canary=True),)
-    if any(_is_right(view, world) for view in sight.starting):
+        slot = min(serving, default=1)
+        return (Spawn(slot, trial.generation, "canary", canary=True, migrates=world.unmigrated),)
+    if any(_is_right(view, world) for view in sight.starting) or not _may_spawn(sight, world.generation):
         return ()  # one at a time, also counting what fills a hole
     for slot in range(1, world.count + 1):
         filling = sight.live.get(slot)
         if filling and not _is_right(filling[0], world):
             reason = "restart" if filling[0].generation == world.generation else "roll-out"
-            return (Spawn(slot, world.generation, reason),)
+            return (Spawn(slot, world.generation, reason, migrates=world.unmigrated),)
     return ()
 
 

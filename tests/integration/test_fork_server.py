@@ -24,7 +24,7 @@ from supervisor.fleet.launch.orphans import Orphans
 from supervisor.fleet.launch.output import Output
 from supervisor.fleet.launch.plain import PlainLauncher
 from supervisor.fleet.launch.spec import LaunchSpec, Process
-from supervisor.fleet.launch.standing import LOSSES
+from supervisor.fleet.launch.standby import LOSSES
 from tests.eventually import eventually
 from tests.fake_litellm import PROGRAM
 

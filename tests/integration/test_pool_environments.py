@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 from pydantic import SecretStr
@@ -42,7 +44,7 @@ def generation(name: str, **environment: str) -> Generation:
 
 
 class Fleet:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, count: int = 2) -> None:
         self.folder = folder
         self.events = ev.Events()
         self.seen: list[ev.Event] = []
@@ -51,7 +53,7 @@ class Fleet:
         self.rotation = Rotation(round_robin, QueueLimits(100, 5.0))
         self.times = ReplicaTimes(probe_interval=0.05, drain_timeout=10.0, stop_timeout=5.0)
         self.pool = Pool(
-            2,
+            count,
             rotation=self.rotation,
             events=self.events,
             make_replica=self._make_replica,
@@ -84,8 +86,9 @@ class Fleet:
         return sorted((member.generation.digest, member.pid) for member in self.pool.members if member.serving)
 
     async def serves(self, digest: str) -> None:
+        everywhere = [digest] * self.pool.count
         await eventually(
-            lambda: [one for one, _ in self.serving()] == [digest, digest], within=60, what=f"{digest} everywhere"
+            lambda: [one for one, _ in self.serving()] == everywhere, within=60, what=f"{digest} everywhere"
         )
 
 
@@ -93,20 +96,25 @@ async def _warm(_number: int) -> None:
     return None
 
 
+@contextlib.asynccontextmanager
+async def running(made: Fleet) -> AsyncIterator[Fleet]:
+    task = asyncio.create_task(made.pool.run())
+    try:
+        yield made
+    finally:
+        made.pool.mailbox.stop()
+        await asyncio.wait([task], timeout=20)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await made.launcher.close()
+
+
 @pytest.fixture
 async def fleet(short_dir: Path) -> AsyncIterator[Fleet]:
-    made = Fleet(short_dir)
-    running = asyncio.create_task(made.pool.run())
-    made.want(generation("old"))
-    await made.serves("old")
-    yield made
-    made.pool.mailbox.stop()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(20):
-            await asyncio.wait([running])
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await made.launcher.close()
+    async with running(Fleet(short_dir)) as made:
+        made.want(generation("old"))
+        await made.serves("old")
+        yield made
 
 
 async def test_nothing_is_taken_away_while_it_loads_and_what_falls_comes_back_at_once(fleet: Fleet) -> None:
@@ -170,6 +178,60 @@ async def test_it_stops_while_it_loads(fleet: Fleet) -> None:
     await eventually(lambda: len(children()) == 4, what="a second fork server")
     fleet.pool.mailbox.stop()
     await eventually(lambda: not fleet.pool.members, what="the end of all replicas")
+
+
+async def test_with_a_database_one_starts_first_and_migrates_and_all_others_do_not(short_dir: Path) -> None:
+    gate = short_dir / "gate"
+    async with running(Fleet(short_dir, count=3)) as made:
+        made.want(with_database("first", gate))
+        await eventually(lambda: made.count(ev.ReplicaSpawned) == 1, what="the first replica")
+        os.kill(made.pool.members[0].pid or 0, signal.SIGKILL)
+        await eventually(lambda: made.count(ev.ReplicaSpawned) == 2, what="the next one to try")
+        assert len(made.pool.members) == 1
+        gate.touch()
+        await made.serves("first")
+        assert sorted((await told(made)).values()) == ["", "true", "true"]
+        migrated = next(pid for pid, text in (await told(made)).items() if not text)
+        os.kill(migrated or 0, signal.SIGKILL)
+        await eventually(lambda: migrated not in {pid for _, pid in made.serving()}, what="the death")
+        await made.serves("first")
+        assert [*(await told(made)).values()] == ["true"] * 3
+
+        assert (await made.want(with_database("second", gate))).result is ReloadResult.ROLLED
+        await made.serves("second")
+        assert sorted((await told(made)).values()) == ["", "true", "true"]
+        assert made.count(ev.ForkServerStarted) == 1
+
+
+async def test_a_canary_that_migrates_holds_nothing_else_up(short_dir: Path) -> None:
+    async with running(Fleet(short_dir)) as made:
+        made.want(generation("old"))
+        await made.serves("old")
+        outcome = made.want(with_database("new", short_dir / "gate"))
+        await eventually(lambda: len(made.pool.members) == 3, what="the canary")
+        _, pid = made.serving()[0]
+        os.kill(pid or 0, signal.SIGKILL)
+        await eventually(lambda: pid not in {one for _, one in made.serving()}, what="the death")
+        await made.serves("old")
+        (short_dir / "gate").touch()
+        assert (await outcome).result is ReloadResult.ROLLED
+
+
+def with_database(name: str, gate: Path) -> Generation:
+    return dataclasses.replace(generation(name, FAKE_MIGRATES=str(gate)), migrates=True)
+
+
+async def told(made: Fleet) -> dict[int | None, str]:
+    """What each replica that serves was told about the schema."""
+    heard = {}
+    for member in made.pool.members:
+        if member.serving:
+            connector = aiohttp.UnixConnector(str(member.shell.spec.socket_path))
+            async with aiohttp.ClientSession(connector=connector) as session:
+                async with session.get("http://replica/fake/process") as response:
+                    environment = (await response.json())["environment"]
+            heard[member.pid] = str(environment.get("DISABLE_SCHEMA_UPDATE", ""))
+    return heard
 
 
 def children() -> list[int]:

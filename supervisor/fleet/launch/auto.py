@@ -70,8 +70,8 @@ class AutoLauncher:
 
     @property
     def note(self) -> str:
-        """Why this is not the launcher that was asked for, or ""."""
-        return "" if self._of_wanted is None else self._of_wanted.reason
+        """Why this is not the launcher that was asked for, or not as fast as it could be, or ""."""
+        return str(getattr(self._forked, "note", "")) if self._of_wanted is None else self._of_wanted.reason
 
     @property
     def _of_wanted(self) -> GivenUp | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from supervisor.errors import ConfigurationRefused, Finding, Severity
 from supervisor.fleet.launch.spec import LaunchSpec
-from supervisor.litellm_config.environment import LITELLM
+from supervisor.litellm_config.environment import LITELLM, NO_SCHEMA_UPDATE
 
 OWN_PREFIX = "LITESUP_"
 WARM_UP_URL = "LITESUP_WARM_UP_URL"
@@ -67,7 +67,7 @@ def shared_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _one_replicas_own(name: str) -> bool:
-    return name == HOOKS or name.startswith(OWN_PREFIX)
+    return name in (HOOKS, NO_SCHEMA_UPDATE) or name.startswith(OWN_PREFIX)
 
 
 def check_socket_path(path: Path) -> None:

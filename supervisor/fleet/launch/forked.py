@@ -23,11 +23,13 @@ from supervisor.fleet.launch.orphans import Orphans
 from supervisor.fleet.launch.output import Output
 from supervisor.fleet.launch.plain import LITELLM
 from supervisor.fleet.launch.spec import LaunchSpec, Process
-from supervisor.fleet.launch.standing import Standing, close_all
+from supervisor.fleet.launch.standby import Standby, close_all
+from supervisor.litellm_config.installed import UNKNOWN, version_of
 
 START_TIMEOUT = 90.0
 ANSWER_TIMEOUT = 5.0
 MOST = 2
+PRELOAD = LITELLM.with_name("preload")
 ATTEMPTS = 2
 """To fork one replica: the second with a fork server that was loaded for it."""
 
@@ -51,18 +53,31 @@ class ForkedLauncher:
         self._head_start = head_start
         self._start_timeout = start_timeout
         self._answer_timeout = answer_timeout
-        self._standing: list[Standing] = []  # in the order in which they were last asked for
+        self._standby: list[Standby] = []  # in the order in which they were last asked for
         self._kept: list[dict[str, str]] = []
         self._orphans = Orphans()
 
     @property
+    def note(self) -> str:
+        """Why a replica takes longer than it could, or ""."""
+        if self._program != LITELLM or not self._standby:
+            return ""
+        version = version_of(self._standby[-1].environment)
+        if version == UNKNOWN or (PRELOAD / f"{version}.txt").is_file():
+            return ""
+        return (
+            f"it has no list of what LiteLLM {version} imports late, so that a replica takes longer to become ready"
+            " (a later litesup may have one)"
+        )
+
+    @property
     def fork_server_pid(self) -> int | None:
         """Of the one that was asked for last."""
-        return next((one.running.child.pid for one in reversed(self._standing) if one.running is not None), None)
+        return next((one.running.child.pid for one in reversed(self._standby) if one.running is not None), None)
 
     @property
     def fork_server_pids(self) -> tuple[int, ...]:
-        return tuple(one.running.child.pid for one in self._standing if one.running is not None)
+        return tuple(one.running.child.pid for one in self._standby if one.running is not None)
 
     async def prepare(self, environment: Mapping[str, str]) -> None:
         """Loads a fork server for this environment if there is none that serves it. The others stay as they are."""
@@ -71,66 +86,66 @@ class ForkedLauncher:
     async def launch(self, spec: LaunchSpec) -> Process:
         """Raises ForkServerUnusable, a LaunchFailed, when plain launching is what remains."""
         for attempt in range(1, ATTEMPTS + 1):
-            standing = await self._for(spec.environment)
-            server = await self._server_of(standing)
+            standby = await self._for(spec.environment)
+            server = await self._server_of(standby)
             try:
                 process = await self._fork(server, spec)
             except ForkServerGone as gone:
-                await standing.give_up(server, gone)
+                await standby.give_up(server, gone)
                 if attempt == ATTEMPTS:
                     raise
             else:
-                standing.forked()
+                standby.forked()
                 return process
         raise AssertionError
 
     async def keep(self, environments: Sequence[Mapping[str, str]]) -> None:
         self._kept = [shared_environment(environment) for environment in environments]
         wanted = {id(one) for kept in self._kept if (one := self._serving(kept)) is not None}
-        gone = [one for one in self._standing if id(one) not in wanted]
-        self._standing = [one for one in self._standing if id(one) in wanted]
+        gone = [one for one in self._standby if id(one) not in wanted]
+        self._standby = [one for one in self._standby if id(one) in wanted]
         await close_all(gone)
 
     async def close(self) -> None:
-        gone, self._standing = self._standing, []
+        gone, self._standby = self._standby, []
         await close_all(gone)
         if self._head_start is not None:
             self._head_start.discard()
             self._head_start = None
         self._orphans.stop()
 
-    async def _for(self, environment: Mapping[str, str]) -> Standing:
+    async def _for(self, environment: Mapping[str, str]) -> Standby:
         """The one for this environment, less what is one replica's own; room is made for it where there is none."""
         wanted = shared_environment(environment)
-        standing = self._serving(wanted)
-        if standing is not None:
-            self._standing.remove(standing)
-            self._standing.append(standing)
-            return standing
+        standby = self._serving(wanted)
+        if standby is not None:
+            self._standby.remove(standby)
+            self._standby.append(standby)
+            return standby
         self._orphans.start()
         needed = {id(self._serving(kept)) for kept in self._kept}
         gone = []
-        while len(self._standing) >= MOST:
-            spare = next((one for one in self._standing if id(one) not in needed), self._standing[0])
-            self._standing.remove(spare)
+        while len(self._standby) >= MOST:
+            spare = next((one for one in self._standby if id(one) not in needed), self._standby[0])
+            self._standby.remove(spare)
             gone.append(spare)
-        standing = Standing(wanted, self._start, self._events)
-        self._standing.append(standing)
+        standby = Standby(wanted, self._start, self._events)
+        self._standby.append(standby)
         await close_all(gone)
-        return standing
+        return standby
 
-    def _serving(self, shared: Mapping[str, str]) -> Standing | None:
+    def _serving(self, shared: Mapping[str, str]) -> Standby | None:
         """The one that was loaded for just this, else one that may serve it too."""
-        able = [one for one in self._standing if one.serves(shared)]
+        able = [one for one in self._standby if one.serves(shared)]
         return next((one for one in able if one.environment == shared), able[-1] if able else None)
 
-    async def _server_of(self, standing: Standing) -> ForkServer:
+    async def _server_of(self, standby: Standby) -> ForkServer:
         """Waits until it is loaded. One that could not be loaded even once is forgotten; the others are left alone."""
         try:
-            return await standing.server()
+            return await standby.server()
         except LaunchFailed:
-            if not standing.promising and standing in self._standing:
-                self._standing.remove(standing)
+            if not standby.promising and standby in self._standby:
+                self._standby.remove(standby)
             raise
 
     async def _start(self, environment: Mapping[str, str]) -> ForkServer:

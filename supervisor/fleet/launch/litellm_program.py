@@ -11,7 +11,6 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
-import re
 import secrets
 import signal
 import sys
@@ -23,6 +22,8 @@ from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent
 MODULES_FILE = "LITESUP_MODULES_FILE"  # where a replica writes, when it leaves, what it imported after `load`
+
+SCHEMA_IS_CURRENT = "LITESUP_SCHEMA_IS_CURRENT"  # `litellm_config.environment`'s
 
 _IMPORTED = ("litellm", "litellm.proxy.proxy_cli", "litellm.proxy.proxy_server", "uvicorn")
 _DRAWN_AT_IMPORT: tuple[tuple[str, str, Callable[[], object]], ...] = (
@@ -39,7 +40,7 @@ def load() -> None:
     for name in _IMPORTED:
         importlib.import_module(name)
     for name in modules_to_preload(importlib.metadata.version("litellm")):
-        with contextlib.suppress(Exception):  # another version has other modules; a replica imports what it needs
+        with contextlib.suppress(Exception):  # an extra may be missing; a replica imports what it needs
             importlib.import_module(name)
     _fill_caches()
     _let_go()
@@ -70,18 +71,11 @@ def _let_go() -> None:
 
 
 def modules_to_preload(version: str) -> list[str]:
-    """What a served replica of this LiteLLM imports lazily; the nearest version's list when it has none of its own."""
-    lists = {_numbers(path.stem): path for path in (HERE / "preload").glob("*.txt")}
-    if not lists:
+    """What a served replica of this LiteLLM imports lazily; nothing where that is not known of this version."""
+    known = HERE / "preload" / f"{version}.txt"
+    if not known.is_file():
         return []
-    wanted = _numbers(version)
-    older = [known for known in lists if known <= wanted]
-    nearest = lists[max(older) if older else min(lists)]
-    return [line for line in nearest.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version))
+    return [line for line in known.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
 
 
 def _reserve_for_forking() -> None:
@@ -108,6 +102,8 @@ def serve(arguments: list[str], socket_path: str) -> None:
 
     _own_identifiers()
     _install_warm_up()
+    if os.environ.pop(SCHEMA_IS_CURRENT, None):
+        _spare_the_comparison()
     if path := os.environ.pop(MODULES_FILE, None):
         atexit.register(_write_modules, Path(path))
     uvicorn_run = uvicorn.run
@@ -120,6 +116,18 @@ def serve(arguments: list[str], socket_path: str) -> None:
 
     uvicorn.run = run_on_socket
     proxy_cli.run_server.main(args=arguments, prog_name="litellm")
+
+
+def _spare_the_comparison() -> None:
+    """Told to leave the schema alone, LiteLLM has it compared: seconds, with the password on a command line."""
+    with contextlib.suppress(ImportError):
+        from litellm.proxy.db import check_migration
+
+        check_migration.check_prisma_schema_diff = _compared
+
+
+def _compared(db_url: str | None = None) -> None:
+    """What would be found is known: there is nothing to do."""
 
 
 def _own_identifiers() -> None:

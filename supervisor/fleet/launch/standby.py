@@ -22,7 +22,7 @@ LOSSES = 3
 """In a row, without a replica forked in between, after which another is loaded on demand only."""
 
 
-class Standing:
+class Standby:
     """`environment` is `command.shared_environment`'s. Made without loading anything."""
 
     def __init__(self, environment: Mapping[str, str], start: Start, events: Events) -> None:
@@ -112,7 +112,7 @@ class Standing:
             self._load()
 
 
-async def close_all(standing: list[Standing]) -> None:
+async def close_all(standby: list[Standby]) -> None:
     """Ends these, and lets none be forgotten because another made trouble."""
     with contextlib.suppress(OSError):
-        await asyncio.gather(*(one.close() for one in standing))
+        await asyncio.gather(*(one.close() for one in standby))
