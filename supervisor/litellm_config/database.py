@@ -45,7 +45,7 @@ def database_of(root: MapNode, environ: Mapping[str, str]) -> Database | None:
     general = section if isinstance(section, MapNode) else MapNode((), root.place)
     written = general.get(URL)
     in_environment = any(environ.get(name) for name in (*_URLS, *_TOKENS)) or all(environ.get(name) for name in _PARTS)
-    if not in_environment and not _value(written, environ):
+    if not in_environment and not _is_url(written, environ):
         return None
     return Database(written, _migrates(general, environ), _connections(general, environ))
 
@@ -86,6 +86,14 @@ def _connections(general: MapNode, environ: Mapping[str, str]) -> int | None:
     except ValueError:
         return None
     return one * (2 if environ.get(_READER) else 1)
+
+
+def _is_url(node: Node | None, environ: Mapping[str, str]) -> bool:
+    """Also one that LiteLLM's key management alone can resolve."""
+    if not isinstance(node, Scalar) or not node.value:
+        return False
+    value = resolved(node, environ)
+    return value is None or bool(value)
 
 
 def _value(node: Node | None, environ: Mapping[str, str]) -> object:

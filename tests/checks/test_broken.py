@@ -14,7 +14,8 @@ from supervisor.litellm_config.lint import Surroundings
 from supervisor.litellm_config.prices import litellm_package, read_prices
 
 FILES = sorted((Path(__file__).parent / "broken").glob("*.yaml"))
-ENVIRON = dict.fromkeys(("OPENAI_API_KEY", "AZURE_API_KEY", "LITELLM_KEY", "REDIS_PASSWORD"), "0123abcd" * 4)
+ENVIRON = dict.fromkeys(("OPENAI_API_KEY", "AZURE_API_KEY", "REDIS_PASSWORD"), "0123abcd" * 4)
+ENVIRON["LITELLM_KEY"] = "sk-" + "0123abcd" * 4
 PACKAGE = litellm_package()
 AROUND = Surroundings(replicas=3, prices=read_prices(PACKAGE) if PACKAGE else None)
 # What comes of the mistake itself, in another rule's words.

@@ -38,6 +38,7 @@ REDIS = {
 # Notes that say what is done, or what is so.
 TRUE = {
     "azure-adapted",
+    "database-connections",
     "environment-moved",
     "limit-per-replica",
     "reference-adapted",

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.errors import ConfigurationRefused
 from supervisor.litellm_config import database
-from supervisor.litellm_config.build import build_generation
+from supervisor.litellm_config.build import build_generation, examine
 from supervisor.litellm_config.generation import Generation
+from supervisor.litellm_config.lint import Surroundings
 
 KEYS = {"LITELLM_MASTER_KEY": "sk-0f1e2d3c4b5a69788796a5b4"}
 URL = "postgresql://someone:secret@db/litellm"
@@ -87,3 +89,44 @@ def test_the_connections_of_one_replica(tmp_path: Path, general: str, environ: d
     found = database.database_of(root, {"DATABASE_URL": URL} | environ)
     assert found is not None
     assert found.connections == connections
+
+
+def codes(tmp_path: Path, general: str, environ: dict[str, str]) -> dict[str, str]:
+    file = tmp_path / "litellm.config.yaml"
+    file.write_text(f"model_list: []\ngeneral_settings: {general}\n")
+    _, findings = examine(file, environ, Surroundings(replicas=3))
+    return {finding.code: finding.message for finding in findings}
+
+
+@pytest.mark.parametrize(
+    ("general", "environ", "refused"),
+    [
+        ("{}", {"DATABASE_URL": URL}, True),
+        ("{}", {}, False),
+        ("{}", {"DATABASE_URL": URL, "LITELLM_SALT_KEY": "sk-salt"}, False),
+        ("{}", {"DATABASE_URL": URL} | KEYS, False),
+        ("{master_key: os.environ/MINE}", {"DATABASE_URL": URL, "MINE": KEYS["LITELLM_MASTER_KEY"]}, False),
+    ],
+)
+def test_a_key_of_our_own_making_does_not_encrypt_what_is_stored(
+    tmp_path: Path, general: str, environ: dict[str, str], refused: bool
+):
+    assert ("salt-key-missing" in codes(tmp_path, general, environ)) is refused
+    file = tmp_path / "litellm.config.yaml"
+    if refused:
+        with pytest.raises(ConfigurationRefused, match="salt-key-missing"):
+            build_generation(file, environ, tmp_path)
+        assert not (tmp_path / "master-key").exists()
+
+
+def test_connections_are_counted_for_one_replica_more(tmp_path: Path):
+    message = codes(tmp_path, "{database_connection_pool_limit: 25}", {"DATABASE_URL": URL} | KEYS)[
+        "database-connections"
+    ]
+    assert "3 replicas" in message
+    assert "up to 100 connections" in message
+    assert "secret" not in message
+
+
+def test_what_only_the_key_management_knows_is_a_database_too(built):
+    assert built("{database_url: os.environ/IN_THE_VAULT, key_management_system: azure_key_vault}").migrates

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from supervisor.errors import Finding
+from supervisor.litellm_config.lint import database as _database
 from supervisor.litellm_config.lint import deployments as _deployments
 from supervisor.litellm_config.lint import duplicates as _duplicates
 from supervisor.litellm_config.lint import exposure as _exposure
@@ -34,6 +35,7 @@ _MODULES = (
     _duplicates,
     _routing,
     _services,
+    _database,
     _sharing,
     _literals,
     _exposure,

@@ -50,6 +50,7 @@ _HEADINGS = {
     "duplicates": "Models that share a name",
     "routing": "Routing",
     "services": "Caches, callbacks and what else LiteLLM needs",
+    "database": "The database",
     "sharing": "What replicas count alone",
     "literals": "Secrets",
     "exposure": "Secrets",

@@ -145,6 +145,14 @@ MEANING = (
         _MODEL.replace("openai/gpt-4o", "acme/gpt-4o") + "api_version: '2024-10-21'}}]\n",
     ),
     Code(
+        "schema-update",
+        Severity.NOTE,
+        "`disable_prisma_schema_update: false` is left out of what LiteLLM reads.",
+        "It says what is so anyway, and written there it would make every replica migrate, all at once.",
+        "Nothing; one replica brings the schema up to date, and the others wait for it.",
+        "",
+    ),
+    Code(
         "master-key-empty",
         Severity.ERROR,
         "LITELLM_MASTER_KEY is empty.",

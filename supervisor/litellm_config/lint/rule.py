@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from supervisor.errors import Finding, Severity
+from supervisor.litellm_config.database import database_of
 from supervisor.litellm_config.document import ListNode, MapNode, Node, Path_, Place, Scalar, finding_at
 from supervisor.litellm_config.expand import resolved
 from supervisor.litellm_config.lint.codes import Code
@@ -92,7 +93,7 @@ class Subject:
 
     @property
     def has_database(self) -> bool:
-        return bool(self.environ.get("DATABASE_URL")) or self.setting("general_settings", "database_url") is not None
+        return database_of(self.root, self.environ) is not None
 
     @property
     def has_vault(self) -> bool:
