@@ -35,6 +35,7 @@ from supervisor.fleet.launch.forkserver import HeadStart
 from supervisor.fleet.launch.spec import Launcher
 from supervisor.fleet.launch.stub import WarmUpStub
 from supervisor.fleet.pool import Pool
+from supervisor.fleet.recycler import Recycler
 from supervisor.fleet.snapshot import replica_statuses
 from supervisor.history.first import First
 from supervisor.history.keeper import Keeper
@@ -129,6 +130,7 @@ class Daemon:
             rules=rules.fleet(settings),
             launcher=self._launcher,
         )
+        self._recycler = Recycler(self._pool, self._rotation, lambda: rules.recycle(self._live.now))
         self._watch = FileWatch(functools.partial(self._reload_quietly, "file changed"), rules.watch(settings))
         self._watch.watch(self._live.watched, group="settings")
         self._live.only_if(self._balancer.allows)
@@ -212,6 +214,7 @@ class Daemon:
             pool = group.create_task(self._pool.run(), name="pool")
             watch = group.create_task(self._watch.run(), name="watch")
             keeper = group.create_task(self._keeper.run(), name="history")
+            recycler = group.create_task(self._recycler.run(), name="recycler")
             notify = group.create_task(self._notifier.run(self.status), name="systemd")
             await self._stop.asked.wait()
             settings = self._live.now
@@ -219,6 +222,7 @@ class Daemon:
             self._events.publish(ev.DaemonStopping(self._stop.reason))
             watch.cancel()
             keeper.cancel()
+            recycler.cancel()
             await self._stop.unless_in_hurry(self._balancer.stop(settings.stop.drain))
             self._pool.mailbox.stop()
             await self._stop.unless_in_hurry(asyncio.wait([pool]))
@@ -310,7 +314,7 @@ class Daemon:
             generation=generation_status(pool.course, self._reloader.on_disk, self._keeper.problem, redact),
             wanted_replicas=pool.count,
             ready_replicas=pool.ready,
-            replicas=replica_statuses(pool, self._rotation, redact),
+            replicas=replica_statuses(pool, self._rotation, self._recycler.private_memory, redact),
             balancer=self._balancer.snapshot(),
             settings=self._live.status,
         )

@@ -103,6 +103,14 @@ class ReplicaDraining(ReplicaEvent):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReplicaRecycled(ReplicaEvent):
+    """It is worn out and gets exchanged. Without `surge` it goes first: memory does not allow two in its place."""
+
+    reason: str
+    surge: bool
+
+
 class KillCause(enum.StrEnum):
     """Why litesup kills, in so few words that they can be a metric's label."""
 

@@ -10,6 +10,7 @@ import math
 
 from supervisor.fleet.messages import FleetRules
 from supervisor.fleet.replica import ReplicaTimes
+from supervisor.policy import recycling
 from supervisor.policy.balancing import BalancingRules, Choose, least_outstanding, round_robin
 from supervisor.policy.health import HealthRules
 from supervisor.policy.queueing import QueueLimits
@@ -63,3 +64,8 @@ def replica(settings: Settings) -> ReplicaTimes:
         drain_timeout=settings.replicas.drain_timeout,
         stop_timeout=settings.replicas.stop_timeout,
     )
+
+
+def recycle(settings: Settings) -> recycling.Limits:
+    worn = settings.recycle
+    return recycling.Limits(worn.private_memory, worn.requests, worn.age, worn.jitter)

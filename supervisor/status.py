@@ -69,6 +69,7 @@ class ReplicaStatus:
     ready_since: float | None
     in_flight: int
     rss_bytes: int | None
+    private_bytes: int | None  # what it shares with no other process, as of the last look at it
     restarts: int
     last_exit: str | None
     note: str  # "crash-looping: next try in 8 s", "draining: roll-out", or ""

@@ -30,6 +30,7 @@ def replica_status(slot: int, **changes: object) -> ReplicaStatus:
         ready_since=NOW - 3700,
         in_flight=slot,
         rss_bytes=58 * 2**20,
+        private_bytes=48 * 2**20,
         restarts=0,
         last_exit=None,
         note="",

@@ -262,6 +262,7 @@ class Bench:
                 ready_since=None,
                 in_flight=upstream.in_flight,
                 rss_bytes=None,
+                private_bytes=None,
                 restarts=0,
                 last_exit=None,
                 note="",

@@ -14,7 +14,18 @@ from typing import Any
 
 from supervisor.control.operations import ReloadOutcome
 from supervisor.errors import LitesupError
-from supervisor.fleet.messages import DrainSlot, FleetRules, Message, Replace, Rule, Scale, StopAll, Target, Want
+from supervisor.fleet.messages import (
+    DrainSlot,
+    FleetRules,
+    Message,
+    Recycle,
+    Replace,
+    Rule,
+    Scale,
+    StopAll,
+    Target,
+    Want,
+)
 from supervisor.litellm_config.generation import Generation
 
 STOPS = "the daemon stops"
@@ -59,6 +70,12 @@ class Mailbox:
         self.post(Replace(slots, done))
         return await done
 
+    async def recycle(self, replica: int, reason: str, *, surge: bool) -> bool:
+        """Exchanges one replica; true when its replacement serves, false if this was not the moment."""
+        done: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+        self.post(Recycle(replica, reason, surge, done))
+        return bool(await done)
+
     async def drain(self, slot: int) -> None:
         """Lets the slot's replica finish and go; returns when that has begun."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -84,7 +101,7 @@ class Mailbox:
         futures = list(waiting)
         while not self._queue.empty():
             match self._queue.get_nowait():
-                case Want(outcome=future) | Replace(done=future) | DrainSlot(done=future):
+                case Want(outcome=future) | Replace(done=future) | Recycle(done=future) | DrainSlot(done=future):
                     futures.append(future)
         for future in futures:
             refuse(future, STOPS)

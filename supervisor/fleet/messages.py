@@ -112,6 +112,19 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
+class Recycle:
+    """Exchange a replica that is worn out, if nothing else is under way: an empty answer says that something is.
+
+    Without `surge` there is no room for two, so it has to be gone before its replacement is started.
+    """
+
+    replica: int
+    reason: str
+    surge: bool
+    done: asyncio.Future[tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class DrainSlot:
     slot: int
     done: asyncio.Future[None]
@@ -135,6 +148,7 @@ Message = (
     | Scale
     | Rule
     | Replace
+    | Recycle
     | DrainSlot
     | StopAll
 )

@@ -28,6 +28,7 @@ from supervisor.fleet.messages import (
     Overstayed,
     Prepared,
     Probed,
+    Recycle,
     Replace,
     Rule,
     Scale,
@@ -36,7 +37,7 @@ from supervisor.fleet.messages import (
     Warmed,
 )
 from supervisor.fleet.preparation import Preparation
-from supervisor.fleet.replacements import Replacements, Wish
+from supervisor.fleet.replacements import Replacements
 from supervisor.fleet.replica import Replica
 from supervisor.fleet.suspicion import Suspicion
 from supervisor.litellm_config.generation import Generation
@@ -187,6 +188,7 @@ class Pool:
             slots=self._records,
             trial=course.trial,
             replace=self._replacements.replicas,
+            held=self._replacements.held,
             loading=self._preparation.loading(course.wanted.digest),
             unmigrated=course.unmigrated,
             unloadable=self._preparation.failure(course.wanted.digest),
@@ -198,6 +200,8 @@ class Pool:
         """Takes one message into account. Never waits, and does nothing beyond what the message says."""
         now = self._clock()
         match message:
+            case Replace(done=done) | Recycle(done=done) if self._stopping:
+                refuse(done, STOPS)
             case Want():
                 self._note_want(message, now)
             case Scale(count=count):
@@ -207,7 +211,9 @@ class Pool:
             case Prepared():
                 self._preparation.note(message)
             case Replace():
-                self._note_replace(message)
+                self._replacements.replace(message, self.members, self._count)
+            case Recycle():
+                self._note_recycle(message)
             case DrainSlot(slot=slot, done=done):
                 self._note_drain(slot, done, now)
             case StopAll():
@@ -298,17 +304,12 @@ class Pool:
         elif self.course.want(message, now) or message.again:
             self._records = {slot: forgiven(record) for slot, record in self._records.items()}
 
-    def _note_replace(self, message: Replace) -> None:
-        if self._stopping:
-            refuse(message.done, STOPS)
-            return
-        slots = message.slots or tuple(range(1, self._count + 1))
-        unknown = sorted(slot for slot in slots if not 1 <= slot <= self._count)
-        if unknown:
-            refuse(message.done, f"there is no slot {unknown[0]}; slots are 1 to {self._count}")
-            return
-        numbers = frozenset(m.replica for m in self._members.values() if m.slot in slots and m.state in LIVE)
-        self._replacements.add(Wish(message.done, tuple(sorted(slots)), numbers))
+    def _note_recycle(self, message: Recycle) -> None:
+        member = self._replacements.recycle(message, self.members, self._count, rolling=self.course.rolling)
+        if member is not None:
+            self._events.publish(ev.ReplicaRecycled(**member.named(), reason=message.reason, surge=message.surge))
+            if not message.surge:
+                self._leave(member, f"recycled: {message.reason}")
 
     def _note_drain(self, slot: int, done: asyncio.Future[None], now: float) -> None:
         serving = [m for m in self._members.values() if m.slot == slot and m.state in LIVE]

@@ -6,8 +6,14 @@ The pool's own record, changed by the pool alone and without ever waiting.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+
+from supervisor.fleet.mailbox import refuse
+from supervisor.fleet.member import Member
+from supervisor.fleet.messages import Recycle, Replace
+from supervisor.policy.lifecycle import LIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +29,51 @@ class Replacements:
     def __init__(self) -> None:
         self._wishes: list[Wish] = []
         self._replicas: set[int] = set()
+        self._first_gone: dict[int, int] = {}
 
     @property
     def replicas(self) -> frozenset[int]:
         """What the planner is to replace."""
         return frozenset(self._replicas)
 
-    def add(self, wish: Wish) -> None:
+    @property
+    def held(self) -> frozenset[int]:
+        """Slots that stay empty until their replica has ended, because there is no memory for two."""
+        return frozenset(self._first_gone.values())
+
+    def replace(self, message: Replace, members: Sequence[Member], count: int) -> None:
+        """Takes note of what the operator wants exchanged."""
+        slots = message.slots or tuple(range(1, count + 1))
+        unknown = sorted(slot for slot in slots if not 1 <= slot <= count)
+        if unknown:
+            refuse(message.done, f"there is no slot {unknown[0]}; slots are 1 to {count}")
+            return
+        self._add(message.done, tuple(sorted(slots)), (m for m in members if m.slot in slots and m.state in LIVE))
+
+    def recycle(self, message: Recycle, members: Sequence[Member], count: int, *, rolling: bool) -> Member | None:
+        """The replica that is exchanged because it is worn out; None, and an empty answer, if this is not the moment.
+
+        That is while not all that is wanted serves, or something is on its way in, or waits to be exchanged.
+        """
+        live = [member for member in members if member.state in LIVE]
+        member = next((member for member in live if member.replica == message.replica), None)
+        busy = rolling or self._wishes or len(live) != count or not all(member.serving for member in live)
+        if member is None or busy:
+            message.done.set_result(())
+            return None
+        self._add(message.done, (member.slot,), (member,))
+        if not message.surge:
+            self._first_gone[member.replica] = member.slot
+        return member
+
+    def _add(self, done: asyncio.Future[tuple[int, ...]], slots: tuple[int, ...], members: Iterable[Member]) -> None:
+        wish = Wish(done, slots, frozenset(member.replica for member in members))
         self._wishes.append(wish)
         self._replicas |= wish.replicas
 
     def exited(self, replica: int) -> None:
         self._replicas.discard(replica)
+        self._first_gone.pop(replica, None)
 
     def tell(self, *, live: AbstractSet[int], serving: AbstractSet[int], count: int) -> None:
         """Tells those whose wish has come true. `live` are replicas, `serving` and `count` are about slots."""

@@ -16,13 +16,15 @@ from supervisor.rotation import Rotation
 from supervisor.status import ReplicaStatus
 
 
-def replica_statuses(pool: Pool, rotation: Rotation, redact: Callable[[str], str]) -> tuple[ReplicaStatus, ...]:
+def replica_statuses(
+    pool: Pool, rotation: Rotation, private_memory: Callable[[int], int | None], redact: Callable[[str], str]
+) -> tuple[ReplicaStatus, ...]:
     """One entry per replica, and one per wanted slot that has none, in slot order.
 
     How a process ended may be told in its own words, so `redact` goes over that.
     """
     moment = time.time() - time.monotonic()
-    entries = [_of_member(pool, rotation, member, moment) for member in pool.members]
+    entries = [_of_member(pool, rotation, member, moment, private_memory(member.replica)) for member in pool.members]
     filled = {member.slot for member in pool.members}
     entries += [_of_empty_slot(pool, slot) for slot in range(1, pool.count + 1) if slot not in filled]
     shown = (
@@ -32,7 +34,7 @@ def replica_statuses(pool: Pool, rotation: Rotation, redact: Callable[[str], str
     return tuple(sorted(shown, key=lambda entry: (entry.slot, entry.replica)))
 
 
-def _of_member(pool: Pool, rotation: Rotation, member: Member, moment: float) -> ReplicaStatus:
+def _of_member(pool: Pool, rotation: Rotation, member: Member, moment: float, private: int | None) -> ReplicaStatus:
     upstream = rotation.get(member.replica)
     history = pool.history(member.slot)
     return ReplicaStatus(
@@ -44,6 +46,7 @@ def _of_member(pool: Pool, rotation: Rotation, member: Member, moment: float) ->
         ready_since=None if member.ready_since is None else member.ready_since + moment,
         in_flight=0 if upstream is None else upstream.in_flight,
         rss_bytes=_rss(member.pid),
+        private_bytes=private,
         restarts=history.restarts,
         last_exit=history.last_exit,
         note=_note(pool, member),
@@ -63,6 +66,7 @@ def _of_empty_slot(pool: Pool, slot: int) -> ReplicaStatus:
         ready_since=None,
         in_flight=0,
         rss_bytes=None,
+        private_bytes=None,
         restarts=history.restarts,
         last_exit=history.last_exit,
         note=f"{looping}next try in {pool.next_try(slot):.0f} s",

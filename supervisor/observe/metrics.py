@@ -90,6 +90,12 @@ class Metrics:
             ["slot"],
             registry=registry,
         )
+        self._recycled = Counter(
+            "litesup_replicas_recycled",
+            "Replicas that were exchanged because they were worn out.",
+            ["slot"],
+            registry=registry,
+        )
         self._reloads = Counter(
             "litesup_reloads",
             "Changes of the configuration, by how they ended: completed, failed, refused.",
@@ -122,6 +128,8 @@ class Metrics:
             case events.ReplicaKilled():
                 self._kills.labels(slot_label(event.slot), event.cause.value).inc()
                 self._killed.add(event.replica)
+            case events.ReplicaRecycled():
+                self._recycled.labels(slot_label(event.slot)).inc()
             case events.ReplicaSuspect():
                 self._suspects.labels(slot_label(event.slot)).inc()
             case events.ReplicaExited():
@@ -186,6 +194,19 @@ class _FromStatus(Collector):
         for state in STATES:
             states.add_metric([state], sum(1 for replica in status.replicas if replica.state == state))
         yield states
+        memory = GaugeMetricFamily(
+            "litesup_replica_private_memory_bytes",
+            "Memory that a replica shares with no other process, as of the last look at it.",
+            labels=["slot"],
+        )
+        private: dict[str, int] = {}
+        for replica in status.replicas:
+            if replica.private_bytes is not None:
+                label = slot_label(replica.slot)
+                private[label] = private.get(label, 0) + replica.private_bytes
+        for label, size in private.items():
+            memory.add_metric([label], size)
+        yield memory
         generation = GaugeMetricFamily(
             "litesup_generation_info", "The wanted generation, in a label.", labels=["generation"]
         )

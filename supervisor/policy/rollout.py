@@ -71,6 +71,7 @@ class World:
     slots: Mapping[int, SlotRecord]
     trial: Trial | None = None
     replace: frozenset[int] = frozenset()
+    held: frozenset[int] = frozenset()  # slots whose replica has to be gone before another may fill them
     loading: bool = False  # LiteLLM is being loaded for the generation; until then none of it can be launched
     unloadable: str = ""  # why that cannot be done
     unmigrated: bool = False  # the database's schema is not known to be this generation's yet
@@ -269,6 +270,8 @@ def _missing(sight: _Sight, now: float, rules: Rules) -> tuple[tuple[Action, ...
     wake = NEVER
     for slot in range(1, world.count + 1):
         filling = sight.live.get(slot)
+        if slot in world.held:
+            continue
         if filling and (len(filling) > 1 or filling[0].replica != sight.canary):
             continue
         record = world.slots.get(slot, SlotRecord())

@@ -33,6 +33,7 @@ APPLIES: Mapping[str, Applies] = {
         queue="size timeout",
         retry="body_limit held_bytes",
         health="interval timeout give_up_after kill_after",
+        recycle="private_memory requests age jitter",
         rollout="settle watch debounce last_good",
         restart="initial maximum maximum_when_short early",
         stop="drain",

@@ -172,6 +172,15 @@ class Replicas(Section):
         return self.count if self.count is not None else max(2, len(os.sched_getaffinity(0)))
 
 
+class Recycle(Section):
+    """When a replica is exchanged for a new one because it is worn out; the replacement first, one at a time."""
+
+    private_memory: Annotated[Count, Field(ge=64 * 2**20)] | None = 2**30  # bytes that no other process shares
+    requests: Count | None = None
+    age: Seconds | None = None
+    jitter: Annotated[float, Field(ge=0, lt=1), BeforeValidator(_number)] = 0.1  # the most that is taken off a limit
+
+
 class Rollout(Section):
     settle: Seconds = 2.0  # how long the canary must stand, ready, without a crash or a failed probe
     watch: bool = True  # reload when a file that the configuration depends on changes
@@ -214,6 +223,7 @@ class Settings(Section):
     queue: Queue = Queue()
     retry: Retry = Retry()
     health: Health = Health()
+    recycle: Recycle = Recycle()
     rollout: Rollout = Rollout()
     restart: Restart = Restart()
     stop: Stop = Stop()

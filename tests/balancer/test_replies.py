@@ -32,7 +32,8 @@ def status(condition: Condition, *states: str) -> Status:
         wanted_replicas=3,
         ready_replicas=states.count("ready"),
         replicas=tuple(
-            ReplicaStatus(slot, slot, None, state, "g", None, 0, None, 0, None, "") for slot, state in enumerate(states)
+            ReplicaStatus(slot, slot, None, state, "g", None, 0, None, None, 0, None, "")
+            for slot, state in enumerate(states)
         ),
         balancer=BalancerStatus((), "round_robin", 0, 0, 0, 0),
     )

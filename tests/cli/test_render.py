@@ -98,6 +98,7 @@ def test_a_remark_about_a_replica_gets_a_column_only_when_there_is_one() -> None
         pid=None,
         ready_since=None,
         rss_bytes=None,
+        private_bytes=None,
     )
     text = shown(pool_status(Condition.UNAVAILABLE, (noted,)))
     assert "crash-looping: next try in 8 s; last: exit 1" in text

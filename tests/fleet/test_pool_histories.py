@@ -260,6 +260,51 @@ def test_restart_of_all_goes_one_slot_at_a_time(simulation: Simulation) -> None:
     assert not simulation.serving & {1, 2, 3}
 
 
+def test_a_worn_out_replica_is_exchanged_replacement_first(simulation: Simulation) -> None:
+    done = simulation.recycle(2)
+    assert simulation.serving == {1, 2, 3}
+    simulation.advance(10.0)
+    assert done.result() == (2,)
+    assert simulation.serving == {1, 3, 4}
+    assert names(simulation)[0] == "ReplicaRecycled"
+
+
+def test_without_room_for_two_the_worn_out_one_ends_before_its_replacement_is_started(simulation: Simulation) -> None:
+    simulation.drain_seconds = 50.0
+    done = simulation.recycle(2, surge=False)
+    assert simulation.serving == {1, 3}
+    simulation.advance(49.0)
+    assert set(simulation.shells) == {1, 2, 3}
+    simulation.advance(10.0)
+    assert done.result() == (2,)
+    assert simulation.serving == {1, 3, 4}
+
+
+@pytest.mark.parametrize("busy", ["rolling", "restarting", "short", "scaling"])
+def test_nobody_is_worn_out_while_something_else_is_under_way(simulation: Simulation, busy: str) -> None:
+    match busy:
+        case "rolling":
+            simulation.want("b")
+        case "restarting":
+            simulation.replace(1)
+        case "short":
+            simulation.crash(1)
+        case "scaling":
+            simulation.scale(4)
+    assert simulation.recycle(2).result() == ()
+    assert 2 in simulation.serving
+    assert "ReplicaRecycled" not in names(simulation)
+
+
+def test_a_change_that_arrives_while_one_is_exchanged_without_room_goes_through(simulation: Simulation) -> None:
+    done = simulation.recycle(2, surge=False)
+    outcome = simulation.want("b")
+    simulation.advance(60.0)
+    assert done.result() == (2,)
+    assert outcome.result().result is ReloadResult.ROLLED
+    assert simulation.serving == simulation.of("b")
+
+
 def test_a_slot_that_does_not_exist_is_an_error_that_names_those_that_do(simulation: Simulation) -> None:
     error = simulation.replace(7).exception()
     assert error is not None

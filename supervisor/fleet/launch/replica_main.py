@@ -22,6 +22,8 @@ from types import ModuleType
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+EXPENDABLE = 300
+"""How much sooner than the daemon a replica dies for memory, of a thousand: it is replaced, the daemon is not."""
 
 
 def load_file(path: Path, name: str) -> ModuleType:
@@ -50,6 +52,7 @@ def settle(order: dict[str, Any]) -> None:
     """Makes this process the replica that the order asks for; needs the environment to be in place already."""
     reset_signals()
     kernel.name_process(f"litesup-r{order['replica']}")
+    kernel.volunteer_for_oom(EXPENDABLE)
     os.chdir(order["directory"])
     if order["directory"] not in sys.path:
         # Last, as LiteLLM itself does: callbacks beside the configuration are found, and nothing else is shadowed.
