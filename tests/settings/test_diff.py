@@ -20,6 +20,7 @@ OTHER: dict[str, object] = {
     "access.trusted": ["10.0.0.0/8"],
     "access.proxies": ["10.0.0.0/8"],
     "access.hosts": ["proxy.example"],
+    "recycle.jitter": 0.5,
     "replicas.launcher": "plain",
     "logs.format": "json",
     "logs.level": "debug",
