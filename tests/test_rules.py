@@ -37,6 +37,7 @@ def goes_by(made: Balancer, settings: Settings) -> dict[str, Any]:
         "fleet": rules.fleet(settings),
         "watch": rules.watch(settings),
         "replica": rules.replica(settings),
+        "recycle": rules.recycle(settings),
         "probe": settings.health.timeout,
         "access": around.rules,
         "times": (around.response_timeout, around.queue_timeout, around.body_timeout),
