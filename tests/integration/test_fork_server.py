@@ -280,6 +280,9 @@ async def test_one_that_is_lost_again_and_again_is_loaded_on_demand_only(forked:
         await eventually(lambda count=losses: forked.kinds().count(ForkServerLost) == count, what="the loss")
         if losses < LOSSES:
             await eventually(lambda: forked.launcher.fork_server_pid is not None, what="another fork server")
+    for _ in range(10):  # turns of the loop, in which another one would be begun
+        await asyncio.sleep(0)
+    assert children() == []
     assert forked.kinds().count(ForkServerStarted) == LOSSES
     await listening(await forked.launch())
 
