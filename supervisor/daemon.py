@@ -120,7 +120,12 @@ class Daemon:
         self._stub = WarmUpStub()
         self._balancer = Balancer(rotation=self._rotation, settings=settings, events=self._events, health=self.status)
         self._replicas = Replicas(
-            runtime, launcher=self._launcher, stub=self._stub, live=self._live, logbook=logging.logbook
+            runtime,
+            launcher=self._launcher,
+            stub=self._stub,
+            live=self._live,
+            logbook=logging.logbook,
+            on_trial=lambda digest: self._pool.course.is_on_trial(digest),  # of the pool, which is built below
         )
         self._pool = Pool(
             settings.replicas.wanted,

@@ -117,6 +117,7 @@ class KillCause(enum.StrEnum):
     HUNG = "hung"
     DID_NOT_START = "did not start"
     DID_NOT_END = "did not end"
+    UNFIT = "unfit"
     TOLD = "told"
     INTERNAL = "internal error"
 

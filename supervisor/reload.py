@@ -27,6 +27,7 @@ from supervisor.history.store import History, InForce
 from supervisor.litellm_config.build import build_generation
 from supervisor.litellm_config.difference import difference
 from supervisor.litellm_config.generation import Generation
+from supervisor.litellm_config.named import refuse_loss_of_all
 from supervisor.litellm_config.write import remove_rendered, write_rendered
 from supervisor.standing import Instead, OnDisk, Refusal
 
@@ -219,6 +220,7 @@ class Reloader:
                 on_disk = await asyncio.to_thread(self.read)
                 self._on_disk = on_disk
                 generation = on_disk if again else await asyncio.to_thread(self._unless_set_aside, on_disk)
+                await asyncio.to_thread(refuse_loss_of_all, generation, self._fleet.good or self._fleet.wanted)
                 await self._compare(self._fleet.good or self._fleet.wanted)
                 future = self.begin(generation, reason=reason, again=again)
             except ConfigurationRefused as refused:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from supervisor import rules
+from supervisor.fleet.inventory import Inventory
 from supervisor.fleet.launch.command import launch_spec
 from supervisor.fleet.launch.spec import Launcher, LaunchSpec
 from supervisor.fleet.launch.stub import WarmUpStub
@@ -24,13 +25,22 @@ class Replicas:
     """`make` is the pool's `MakeReplica`."""
 
     def __init__(
-        self, runtime: Path, *, launcher: Launcher, stub: WarmUpStub, live: LiveSettings, logbook: Logbook
+        self,
+        runtime: Path,
+        *,
+        launcher: Launcher,
+        stub: WarmUpStub,
+        live: LiveSettings,
+        logbook: Logbook,
+        on_trial: Callable[[str], bool],
     ) -> None:
+        """`on_trial` says whether the next replica of a generation is its first."""
         self._runtime = runtime
         self._launcher = launcher
         self._stub = stub
         self._live = live
         self._logbook = logbook
+        self._on_trial = on_trial
 
     def socket_path(self, replica: int) -> Path:
         return self._runtime / f"r{replica}.sock"
@@ -50,6 +60,7 @@ class Replicas:
             stub_url=self._stub.url_for(number),
             debug=live.now.logs.litellm_debug,
         )
+        inventory = Inventory(socket_path, generation, timeout=live.now.health.timeout)
         return Replica(
             spec,
             environment=generation.environment,
@@ -59,6 +70,7 @@ class Replicas:
             take_line=lambda from_spec, line: self._take_line(from_spec, generation.digest, line),
             post=post,
             times=lambda: rules.replica(live.now),
+            examine=inventory.look if self._on_trial(generation.digest) else None,
         )
 
     async def _wait_warm(self, replica: int) -> str | None:

@@ -123,6 +123,22 @@ async def test_a_broken_file_changes_nothing_but_what_is_known_about_it(scene: S
     assert scene.reloader.on_disk.refusal.problems == outcome.problems
 
 
+@pytest.mark.parametrize("text", ["litellm_settings: {drop_params: true}\n", "model_list:\n", "modle_list: []\n"])
+async def test_a_file_that_lost_its_models_is_refused(scene: Scene, text: str) -> None:
+    await scene.reload()
+    scene.config.write_text(text)
+    outcome = await scene.reload()
+    assert outcome.result is ReloadResult.REFUSED
+    assert "`first`" in outcome.problems[0]
+    assert len(scene.fleet.wants) == 1
+
+
+async def test_a_file_that_says_that_there_are_no_models_is_taken_at_its_word(scene: Scene) -> None:
+    await scene.reload()
+    scene.config.write_text("model_list: []\n")
+    assert (await scene.reload()).result is ReloadResult.ROLLED
+
+
 async def test_the_same_refusal_is_announced_once(scene: Scene) -> None:
     scene.config.write_text("model_list: [\n")
     for _ in range(3):

@@ -125,6 +125,10 @@ class Course:
         assert self.trial is not None
         self.trial = Trial(self.trial.generation, self.trial.previous, canary=replica)
 
+    def is_on_trial(self, digest: str) -> bool:
+        """Whether the next replica of this generation will be its first."""
+        return self.trial is not None and not self.trial.passed and self.trial.generation == digest
+
     def is_canary(self, replica: int) -> bool:
         return self.trial is not None and not self.trial.passed and self.trial.canary == replica
 

@@ -33,6 +33,14 @@ class Warmed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfit:
+    """It answers, and yet must not serve."""
+
+    replica: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Probed:
     replica: int
     missed: str | None  # why there was no answer, or None
@@ -139,6 +147,7 @@ Message = (
     Launched
     | Answered
     | Warmed
+    | Unfit
     | Probed
     | Drained
     | Overstayed

@@ -33,6 +33,7 @@ from supervisor.fleet.messages import (
     Rule,
     Scale,
     StopAll,
+    Unfit,
     Want,
     Warmed,
 )
@@ -239,6 +240,8 @@ class Pool:
                     self._events.publish(ev.ReplicaWarmUpIncomplete(**member.named(), reason=incomplete))
                 if member.happens(Happening.WARMED):
                     self._became_ready(member, now)
+            case Unfit(why=why):
+                self._kill(member, ev.KillCause.UNFIT, why)
             case Probed(missed=missed):
                 self._note_probe(member, missed, now)
             case Drained():
@@ -386,11 +389,6 @@ class Pool:
 
     def _finish(self, plan: Plan, now: float) -> None:
         """Tells those who wait for what has now come true, and forgets what nobody needs any more."""
-        if self._replacements.waiting():
-            self._replacements.tell(
-                live={number for number, member in self._members.items() if member.state in LIVE},
-                serving={member.slot for member in self._members.values() if member.serving},
-                count=self._count,
-            )
+        self._replacements.tell(self._members.values(), self._count)
         if plan.settled:
             self.course.arrived(self._running, now)

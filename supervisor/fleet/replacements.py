@@ -6,8 +6,7 @@ The pool's own record, changed by the pool alone and without ever waiting.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from supervisor.fleet.mailbox import refuse
@@ -75,8 +74,12 @@ class Replacements:
         self._replicas.discard(replica)
         self._first_gone.pop(replica, None)
 
-    def tell(self, *, live: AbstractSet[int], serving: AbstractSet[int], count: int) -> None:
-        """Tells those whose wish has come true. `live` are replicas, `serving` and `count` are about slots."""
+    def tell(self, members: Collection[Member], count: int) -> None:
+        """Tells those whose wish has come true. `count` slots are wanted."""
+        if not self._wishes:
+            return
+        live = {member.replica for member in members if member.state in LIVE}
+        serving = {member.slot for member in members if member.serving}
         for wish in tuple(self._wishes):
             if not wish.replicas & live and serving >= {slot for slot in wish.slots if slot <= count}:
                 self._wishes.remove(wish)

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 
 from supervisor.errors import LaunchFailed
 from supervisor.fleet.launch.spec import Launcher, LaunchSpec, Process
-from supervisor.fleet.messages import Answered, Drained, Exited, Launched, Message, Overstayed, Probed, Warmed
+from supervisor.fleet.messages import Answered, Drained, Exited, Launched, Message, Overstayed, Probed, Unfit, Warmed
 from supervisor.fleet.probe import Probe, first_answer
 
 WarmUp = Callable[[int], Awaitable[str | None]]
 """Waits until the replica of this number warmed up: None, or why it is not complete."""
+
+Examine = Callable[[], Awaitable[str | None]]
+"""What speaks against letting the replica serve, or None."""
 
 TakeLine = Callable[[LaunchSpec, str], None]
 
@@ -47,6 +50,7 @@ class Replica:
         take_line: TakeLine,
         post: Callable[[Message], None],
         times: Callable[[], ReplicaTimes],
+        examine: Examine | None = None,
     ) -> None:
         self.spec = spec
         self._environment = environment  # the generation's: what the launcher prepares for, the same for all replicas
@@ -56,6 +60,7 @@ class Replica:
         self._take_line = take_line
         self._post = post
         self._times = times  # asked when one is needed: they may change while the process runs
+        self._examine = examine
         self._process: Process | None = None
         self._told = asyncio.Event()  # to stop
         self._killed = False
@@ -131,7 +136,11 @@ class Replica:
         number = self.spec.replica
         await first_answer(self._probe, self.spec.socket_path)
         self._post(Answered(number))
-        self._post(Warmed(number, await self._warm_up(number)))
+        incomplete = await self._warm_up(number)
+        if self._examine is not None and (why := await self._examine()) is not None:
+            self._post(Unfit(number, why))
+            return
+        self._post(Warmed(number, incomplete))
         # From one question to the next, so that an answer that does not come does not put off the next question.
         clock = asyncio.get_running_loop().time
         due = clock()

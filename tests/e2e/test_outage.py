@@ -121,6 +121,12 @@ async def test_a_typo_is_saved_and_replicas_are_killed_one_after_another_and_no_
     assert (await daemon.status())["generation"]["refused"], "the file on disk is still broken"
 
 
+NO_SUCH_PROVIDER = """\
+  - model_name: lost
+    litellm_params: {model: nowhere/gpt-5, api_key: none}
+
+litellm_settings:"""
+
 MISSING_GUARDRAIL = """\
 guardrails:
   - guardrail_name: missing
@@ -131,9 +137,11 @@ environment_variables:"""
 REFUSED = {
     "an unset variable": ("${AZURE_OPENAI_API_KEY}", "${NOT_SET_ANYWHERE}"),
     "a wrong type": ("drop_params: True", "num_retries: many"),
+    "a misspelt model_list": ("model_list:", "modle_list:"),
     "half a file": ("litellm_settings:", "litellm_settings: {"),
 }
 ROLLED_BACK = {
+    "a model that does not exist": ("litellm_settings:", NO_SUCH_PROVIDER),
     "a callback that raises": ("drop_params: True", "callbacks: raises.instance"),
     "a guardrail that is missing": ("environment_variables:", MISSING_GUARDRAIL),
     "one that dies a second after it was ready": ("drop_params: True", "callbacks: dies.instance"),
@@ -167,49 +175,39 @@ def by_length(seen: Seen) -> Answer:
     return Answer(chunks=31, pause=1.0) if seen.prompt == "long" else Answer(chunks=6, pause=0.1)
 
 
-async def test_a_good_change_cuts_nothing_and_a_long_stream_holds_up_nothing(daemon: Daemon, azure: FakeAzure):
+async def test_good_changes_cut_nothing_and_a_long_stream_holds_up_nothing(daemon: Daemon, azure: FakeAzure):
     azure.choose = by_length
-    before = await daemon.settled()
-    old, since = before["generation"]["wanted"], len(daemon.events)
+    config = with_second_model(azure)
+    environment = "environment_variables:\n  SSL_CERT_DIR: /etc/ssl/certs"  # read when LiteLLM is loaded
+    since = len(daemon.events)
     long = Load(daemon.url, clients=1, requests=1, stream=True, prompt="long", patience=2 * ENOUGH)
     async with long, Load(daemon.url, clients=CLIENTS, stream=True, seconds=120.0, patience=ENOUGH) as load:
         await load.finished_at_least(CLIENTS)
         await azure.reached(lambda server: any(seen.prompt == "long" and seen.sent for seen in server.requests))
-        saved = time.monotonic()
-        daemon.save(with_second_model(azure))
-        rolled = await daemon.event("rollout_completed", since=since, within=ENOUGH)
-        print(f"three replicas on the new generation after {time.monotonic() - saved:.1f} s")
+        await rolled_out(daemon, config, "a new model")
         assert not long.results, "the long stream is still under way, and held up nothing"
-        await load.finished_at_least(CLIENTS)
         new = await Load(daemon.url, clients=3, requests=12, model="second").run()
         assert not new.failed, new.summary()
         assert len(new.per_replica()) == 3
-        serving = [entry for entry in (await daemon.status())["replicas"] if entry["state"] == "ready"]
-        assert {entry["generation"] for entry in serving} == {rolled["generation"]} != {old}
-        assert len(serving) == 3
-        await long.finished_at_least(1)
         await load.finished_at_least(CLIENTS)
+        last = await rolled_out(daemon, config.replace("environment_variables:", environment), "a new environment")
+        await load.finished_at_least(CLIENTS)
+        await long.finished_at_least(1)
     print(load.summary())
     assert not load.failed, load.summary()
     assert not long.failed, long.summary()
     assert long.results[0].seconds >= 30.0
-    assert {entry["generation"] for entry in (await daemon.settled())["replicas"]} == {rolled["generation"]}
+    assert {entry["generation"] for entry in (await daemon.settled())["replicas"]} == {last}
     assert all(event["expected"] for event in daemon.find("replica_exited", since=since))
 
 
-async def test_a_change_of_the_environment_cuts_nothing_either(daemon: Daemon, azure: FakeAzure):
-    azure.answer = Answer(chunks=6, pause=0.1)
-    before = await daemon.settled()
-    since = len(daemon.events)
-    async with Load(daemon.url, clients=CLIENTS, stream=True, seconds=120.0, patience=ENOUGH) as load:
-        await load.finished_at_least(CLIENTS)
-        saved = time.monotonic()
-        daemon.save(changed(azure, "environment_variables:", "environment_variables:\n  SSL_CERT_DIR: /etc/ssl/certs"))
-        rolled = await daemon.event("rollout_completed", since=since, within=ENOUGH)
-        print(f"three replicas in the new environment after {time.monotonic() - saved:.1f} s")
-        await load.finished_at_least(CLIENTS)
-    print(load.summary())
-    assert not load.failed, load.summary()
-    after = await daemon.settled()
-    assert not pids(after) & pids(before)
-    assert after["generation"]["wanted"] == rolled["generation"]
+async def rolled_out(daemon: Daemon, config: str, what: str) -> str:
+    """Saves it; the generation that then serves everywhere. Prints after how long, which is no test's business."""
+    before, since, saved = (await daemon.status())["generation"]["wanted"], len(daemon.events), time.monotonic()
+    daemon.save(config)
+    rolled = await daemon.event("rollout_completed", since=since, within=ENOUGH)
+    print(f"{what}: three replicas serve it after {time.monotonic() - saved:.1f} s")
+    serving = [entry for entry in (await daemon.status())["replicas"] if entry["state"] == "ready"]
+    assert len(serving) == 3
+    assert {entry["generation"] for entry in serving} == {rolled["generation"]} != {before}
+    return str(rolled["generation"])

@@ -25,6 +25,7 @@ from tests.fleet.simulation import (
     SILENT,
     SLOW,
     TOO_SLOW,
+    UNFIT,
     Behaviour,
     Simulation,
 )
@@ -37,9 +38,10 @@ BEHAVIOURS = {
     "silent": SILENT,
     "shaky": SHAKY,
     "late": TOO_SLOW,
+    "unfit": UNFIT,
     "flaky": FLAKY,
 }
-BAD = ("refuses", "dies", "silent", "shaky", "late", "flaky")
+BAD = ("refuses", "dies", "silent", "shaky", "late", "unfit", "flaky")
 
 NOTICED = (0.3, 2.3)
 """Seconds from a change to its being noticed: at best the debounce, at worst the next look at the file besides."""
@@ -137,9 +139,10 @@ class Saves:
     def on_disk(self) -> Generation | None:
         """What the file describes now; None when it cannot be used."""
         try:
-            return self.reloader.read()
+            generation = self.reloader.read()
         except ConfigurationRefused:
             return None
+        return generation if "model_name" in generation.config_text else None  # half a file, and the models are gone
 
     def reload(self, *, again: bool = False) -> None:
         simulation, pool = self._simulation, self._simulation.pool

@@ -36,6 +36,7 @@ from supervisor.fleet.messages import (
     Scale,
     StopAll,
     Target,
+    Unfit,
     Want,
     Warmed,
 )
@@ -63,11 +64,12 @@ class Behaviour:
     refuses: float = 0.0  # exits while starting
     dies_soon: float = 0.0  # exits within a second of being ready
     silent: float = 0.0  # never answers
+    unfit: float = 0.0  # answers, and may not serve; looked for in a canary only
     misses: float = 0.0  # misses a probe within a second of being ready
 
     @property
     def good(self) -> bool:
-        troubled = self.refuses or self.dies_soon or self.silent or self.misses
+        troubled = self.refuses or self.dies_soon or self.silent or self.misses or self.unfit
         return not troubled and self.boot[1] < RULES.start_timeout
 
 
@@ -77,6 +79,7 @@ DIES_SOON = Behaviour(dies_soon=1.0)
 SILENT = Behaviour(silent=1.0)
 SHAKY = Behaviour(misses=1.0)
 SLOW = Behaviour(boot=(5.0, 20.0))
+UNFIT = Behaviour(unfit=1.0)
 TOO_SLOW = Behaviour(boot=(31.0, 50.0))  # past RULES.start_timeout
 FLAKY = Behaviour(boot=(0.2, 35.0), refuses=0.2, dies_soon=0.2, silent=0.1, misses=0.1)
 
@@ -317,7 +320,9 @@ class Simulation:
             self.later(boot, lambda: self.exit(shell, ExitStatus(3, None)))
         elif draw() >= behaviour.silent:
             self.later(boot, self.unless_ended(shell, Answered(number)))
-            self.later(boot + 0.01, self.unless_ended(shell, Warmed(number, None)))
+            on_trial = self.pool.course.is_on_trial(what.digest)
+            warm = Unfit(number, "no such model") if on_trial and draw() < behaviour.unfit else Warmed(number, None)
+            self.later(boot + 0.01, self.unless_ended(shell, warm))
             if draw() < behaviour.dies_soon:
                 self.later(boot + 0.01 + draw(), lambda: self.exit(shell, ExitStatus(1, None)))
             elif draw() < behaviour.misses:

@@ -26,6 +26,7 @@ from tests.fleet.simulation import (
     SHAKY,
     SILENT,
     SLOW,
+    UNFIT,
     Behaviour,
     Simulation,
     generation,
@@ -455,6 +456,15 @@ def test_a_roll_back_says_how_the_canary_ended(simulation: Simulation) -> None:
     outcome = simulation.want("b", REFUSES)
     simulation.advance(10.0)
     assert outcome.result().problems == ("its first replica exited: exit 3",)
+
+
+def test_a_canary_that_answers_and_must_not_serve_never_gets_a_request(simulation: Simulation) -> None:
+    before = simulation.serving
+    outcome = simulation.want("b", UNFIT)
+    simulation.advance(10.0)
+    assert outcome.result().problems == ("its first replica exited: killed: no such model",)
+    assert simulation.serving == before
+    assert "ReplicaReady" not in names(simulation)
 
 
 def test_what_a_roll_back_would_start_again_is_kept_on_disk(simulation: Simulation) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.fleet.launch.spec import LaunchSpec
-from supervisor.fleet.messages import Answered, Drained, Exited, Launched, Message, Overstayed, Probed, Warmed
+from supervisor.fleet.messages import Answered, Drained, Exited, Launched, Message, Overstayed, Probed, Unfit, Warmed
 from supervisor.fleet.replica import Replica, ReplicaTimes
 from tests.fakes import FakeLauncher, FakeProcess
 
@@ -95,6 +95,18 @@ async def test_a_life_is_told_in_order(scene: Scene) -> None:
     assert str(exited.status) == "exit 3"
     assert scene.probe.closed
     assert not scene.socket_path.exists()
+
+
+async def test_one_that_must_not_serve_says_why_and_never_that_it_is_warm(scene: Scene) -> None:
+    async def examine() -> str | None:
+        return "a model is missing"
+
+    scene.replica._examine = examine
+    await scene.next()
+    scene.listen()
+    assert await scene.next() == Answered(1)
+    scene.warm.set_result(None)
+    assert await scene.next() == Unfit(1, "a model is missing")
 
 
 async def test_the_launcher_prepares_for_what_all_replicas_share(scene: Scene) -> None:

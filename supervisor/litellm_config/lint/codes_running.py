@@ -130,6 +130,14 @@ RUNNING = (
         "",
     ),
     Code(
+        "models-gone",
+        Severity.ERROR,
+        "A change that leaves no `model_list` where there was one.",
+        "Half a file, or a misspelt `model_list`, reads like a configuration without models. What runs, runs on.",
+        "Check the spelling, and whether the file is complete. If it is meant, write `model_list: []`.",
+        "",
+    ),
+    Code(
         "nothing-to-go-back-to",
         Severity.ERROR,
         "No earlier good generation is kept.",
