@@ -125,7 +125,7 @@ class Daemon:
             stub=self._stub,
             live=self._live,
             logbook=logging.logbook,
-            on_trial=lambda digest: self._pool.course.is_on_trial(digest),  # of the pool, which is built below
+            on_trial=lambda digest: self._pool.course.is_on_trial(digest),  # noqa: PLW0108  the pool is built below
         )
         self._pool = Pool(
             settings.replicas.wanted,

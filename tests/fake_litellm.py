@@ -7,7 +7,7 @@ A *program* as `supervisor/fleet/launch/replica_main.py` describes it, so every 
 Standard library only. It speaks HTTP/1.1 with keep-alive on its unix socket:
 
     GET  /health/liveliness, /health/liveness, /health/readiness      200
-    GET  /v1/models, /models                                          200, one model
+    GET  /v1/models, /models                                          200, those that its --config names
     POST …/chat/completions                                           JSON, or SSE when the body has "stream": true
     anything else                                                     200, JSON: what was received
 
@@ -60,6 +60,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import sys
 import threading
@@ -103,7 +104,15 @@ def serve(arguments: list[str], socket_path: str) -> None:
             time.sleep(0.005)
     if code := setting("FAKE_EXIT_STARTING"):
         sys.exit(int(code))
-    asyncio.run(_Fake(found).run(socket_path))
+    asyncio.run(_Fake(found, _configured_models(arguments)).run(socket_path))
+
+
+def _configured_models(arguments: list[str]) -> list[str]:
+    if "--config" not in arguments:
+        return ["fake"]
+    file = Path(arguments[arguments.index("--config") + 1])
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return re.findall(r"model_name: (\S+)", text) or ["fake"]
 
 
 def _settable(mask: int) -> list[int]:
@@ -167,6 +176,7 @@ class _Request:
 @dataclass
 class _Fake:
     found: dict[str, Any]
+    models: list[str]
     requests: int = 0
     connections: int = 0
     open: int = 0
@@ -232,7 +242,8 @@ class _Fake:
         if request.path.startswith("/health/"):
             return await self._json(request, writer, "I'm alive!")
         if request.path in {"/models", "/v1/models"}:
-            return await self._json(request, writer, {"object": "list", "data": [{"id": "fake", "object": "model"}]})
+            models = [{"id": name, "object": "model"} for name in self.models]
+            return await self._json(request, writer, {"object": "list", "data": models})
         if size := request.get("x-fake-body-bytes"):
             return await self._bulk(request, writer, int(size))
         if request.path.endswith("/chat/completions"):
