@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from supervisor.balancer.front import LINGERING
 from tests.http.bench import final, recording, write
 from tests.http.corpus import fields, framing, request_line
 from tests.http.corpus.case import Case
@@ -66,7 +67,8 @@ async def _ends_as_it_says(case: Case, pieces: list[bytes], directory: Path) -> 
         if case.closed:
             # What is sent behind the last request may be answered with a reset.
             with contextlib.suppress(ConnectionResetError):
-                assert await client.reader.read() == b""
+                async with asyncio.timeout(LINGERING - 1):  # the end is told at once, however long it is lingered
+                    assert await client.reader.read() == b""
         else:
             await client.send("GET", "/health/liveliness")
             assert (await final(client.reader)).status == 200

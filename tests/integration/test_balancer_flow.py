@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 from pathlib import Path
+
+import psutil
 
 from tests.eventually import eventually
 from tests.loops import on_both_loops, settled
-from tests.wire import CHAT, Call, ScriptedReplica, bench
+from tests.wire import CHAT, Call, Client, ScriptedReplica, bench
 
 
 @on_both_loops
@@ -150,3 +155,136 @@ async def test_a_client_that_never_reads_is_given_up(directory: Path):
         await client.send("POST", CHAT, body=b"{}")
         await eventually(lambda: [event.outcome for event in b.seen] == ["client_gone"], within=10)
         await eventually(lambda: b.rotation.in_flight == 0 and b.replicas[0].open == 0, within=2)
+
+
+@on_both_loops
+async def test_a_client_that_leaves_in_the_middle_of_an_upload_that_nobody_takes_is_missed(directory: Path):
+    """By a reset: an orderly end cannot be seen before the bytes that the client's kernel still has to deliver."""
+
+    async def stuck(call: Call) -> None:
+        await asyncio.Event().wait()
+
+    async with bench(ScriptedReplica(directory, script=stuck)) as b:
+        client = await b.connect()
+        await client.send("POST", "/v1/files", {"Authorization": "Bearer sk-1", "Content-Length": str(2**30)})
+        assert await fill(client) < 64 * 2**20
+        assert b.rotation.in_flight == 1
+        sock = client.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.leave()
+        await eventually(lambda: b.rotation.in_flight == 0, within=1)
+        assert [event.outcome for event in b.seen] == ["client_gone"]
+
+
+@on_both_loops
+async def test_a_client_that_stops_in_the_middle_of_an_upload_and_leaves_is_missed(directory: Path):
+    async def take(call: Call) -> None:
+        await call.read_body()
+
+    async with bench(ScriptedReplica(directory, script=take)) as b:
+        client = await b.connect()
+        await client.send(
+            "POST", "/v1/files", {"Authorization": "Bearer sk-1", "Content-Length": str(2**30)}, b"x" * 2**20
+        )
+        await eventually(lambda: b.rotation.in_flight == 1, within=5)
+        client.leave()
+        await eventually(lambda: b.rotation.in_flight == 0 and b.replicas[0].open == 0, within=1)
+
+
+@on_both_loops
+async def test_a_client_that_leaves_the_line_is_missed_though_its_body_has_not_been_read(directory: Path):
+    async with bench() as b:
+        client = await b.connect()
+        await client.send("POST", "/v1/files", {"Authorization": "Bearer sk-1"}, b"x" * 2**20)
+        await eventually(lambda: b.rotation.waiting == 1, within=5)
+        (transport,) = (connection.transport for connection in b.balancer._busy)
+        assert transport is not None
+        await eventually(lambda: not transport.is_reading(), within=5)
+        client.leave()
+        await eventually(lambda: b.rotation.waiting == 0, within=1)
+
+
+@on_both_loops
+async def test_a_client_that_closes_its_side_is_gone(directory: Path):
+    async def silent(call: Call) -> None:
+        await call.read_body()
+        await call.reader.read()
+
+    async with bench(ScriptedReplica(directory, script=silent)) as b:
+        client = await b.connect()
+        await client.send("POST", CHAT, body=b"{}")
+        await eventually(lambda: b.rotation.in_flight == 1, within=5)
+        client.writer.write_eof()
+        await eventually(lambda: b.rotation.in_flight == 0 and b.replicas[0].open == 0, within=1)
+
+
+@on_both_loops
+async def test_a_client_that_reads_nothing_and_closes_its_side_is_gone(directory: Path):
+    sent = 0
+
+    async def flood(call: Call) -> None:
+        nonlocal sent
+        await call.read_body()
+        await call.begin_stream(b"")
+        while True:
+            await call.chunk(b"x" * 2**18)
+            sent += 1
+
+    async with bench(ScriptedReplica(directory, script=flood)) as b:
+        client = await b.connect()
+        client.pause_reading()
+        await client.send("POST", CHAT, body=b"{}")
+        await eventually(lambda: sent, within=5)
+        await settled(lambda: sent)
+        client.writer.write_eof()
+        await eventually(lambda: b.rotation.in_flight == 0 and b.replicas[0].open == 0, within=1)
+
+
+async def fill(client: Client) -> int:
+    """Writes until nothing more is taken; how much was."""
+    written = 0
+
+    async def write() -> None:
+        nonlocal written
+        with contextlib.suppress(ConnectionError):
+            while True:
+                client.writer.write(b"x" * 2**18)
+                await client.writer.drain()
+                written += 2**18
+
+    writing = asyncio.create_task(write())
+    await eventually(lambda: written, within=5)
+    await settled(lambda: written)
+    writing.cancel()
+    return written
+
+
+@on_both_loops
+async def test_a_hundred_megabytes_pass_in_flat_memory(directory: Path):
+    size, piece = 100 * 2**20, b"x" * 2**18
+    received = 0
+
+    async def count(call: Call) -> None:
+        nonlocal received
+        while received < size:
+            received += len(await call.reader.read(2**18))
+        await call.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
+        for _ in range(size // len(piece)):
+            await call.send(piece)
+
+    process = psutil.Process()
+    async with bench(ScriptedReplica(directory, script=count)) as b:
+        client = await b.connect()
+        before = process.memory_info().rss
+        highest = before
+        await client.send("POST", "/v1/files", {"Authorization": "Bearer sk-1", "Content-Length": str(size)})
+        for _ in range(size // len(piece)):
+            client.writer.write(piece)
+            await client.writer.drain()
+            highest = max(highest, process.memory_info().rss)
+        assert (await client.head()).one("content-length") == str(size)
+        left = size
+        while left:
+            left -= len(await client.reader.read(2**18))
+            highest = max(highest, process.memory_info().rss)
+        assert highest - before < 40 * 2**20
