@@ -121,7 +121,7 @@ class Guard:
             self._data += data
         else:
             self._data = data
-        while self._step():
+        while self._at < len(self._data) and self._step():
             pass
         if self._at:
             self._data = self._data[self._at :]
@@ -183,12 +183,10 @@ class Guard:
         end = data.find(b"\r\n", begin, begin + self._longest_line + 2)
         if end < 0:
             return self._incomplete(begin, self._longest_line + 1, refusals.LONG_TARGET)
-        if stray(data, begin, end + 1):
-            return self._refuse(refusals.BAD_BYTE)
         try:
             self._line = read_line(data, begin, end, self._limits)
         except Refused as refused:
-            return self._refuse(refused.refusal)
+            return self._refuse(refusals.BAD_BYTE if stray(data, begin, end + 1) else refused.refusal)
         self._line_end = end
         self._scanned = end
         self._stage = Stage.FIELDS
