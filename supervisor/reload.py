@@ -39,6 +39,9 @@ LAST_GOOD = "last good"
 MOST_FOLLOWED = 100
 """Newer changes that somebody who waits is taken along to; a bound, not a tuning."""
 
+MOST_INSTEADS = 20
+"""Of so many generations it is remembered why they are wanted; far more than there are ways back."""
+
 Want = Callable[..., asyncio.Future[ReloadOutcome]]
 """`fleet.mailbox.Mailbox.want`."""
 
@@ -93,7 +96,8 @@ class Reloader:
         self._reason = ("", "")  # the digest that was wanted last, and why
         self._on_disk: Generation | None = None
         self._refusal: Refusal | None = None
-        self._instead: Instead | None = None
+        self._read_from: tuple[Path, ...] = ()  # on what the last reading of the disk, refused or not, depends
+        self._insteads: dict[str, Instead] = {}  # why something is wanted that is not on disk, by its identity
         self._difference: tuple[str, str, tuple[str, ...]] = ("", "", ())
 
     # What others may see.
@@ -110,11 +114,10 @@ class Reloader:
         serves = "" if good is None else good.digest
         old, new, lines = self._difference
         current = old == serves and new == digest != serves
-        instead = self._instead if wanted is not None and digest != wanted.digest else None
         return OnDisk(
             digest=digest,
             refusal=self._refusal,
-            instead=instead if instead and wanted and instead.digest == wanted.digest else None,
+            instead=None if wanted is None or wanted.digest == digest else self._instead_of(wanted),
             difference=lines if current else (),
         )
 
@@ -152,32 +155,45 @@ class Reloader:
         for reason in first.skipped:
             self._events.publish(ev.HistorySkipped(reason))
         self._on_disk = first.on_disk
+        if first.on_disk is not None:
+            self._read_from = first.on_disk.watched
         substitute, fallback = first.substitute, first.fallback
         if substitute is None:
             future = self.begin(first.generation, reason="start", fallback=fallback)
             if fallback is not None:
-                self._instead = Instead(fallback.generation.digest, fallback.kept)
+                self._set_instead(fallback.generation, Instead(fallback.kept))
                 future.add_done_callback(self._start_ended)
         elif first.refused is not None:
             refused = self._refuse(first.refused)
             self.begin(first.generation, reason=LAST_GOOD)
-            self._stand_in(Instead(first.generation.digest, substitute.kept, problems=refused.problems))
+            self._stand_in(first.generation, Instead(substitute.kept, problems=refused.problems))
         elif first.on_disk is not None:
             self.begin(first.generation, reason=ROLLED_BACK)
             self._roll_back(substitute, first.on_disk, substitute.kept.instead_of)
             self._note_difference(first.generation)
 
     def _start_ended(self, future: asyncio.Future[ReloadOutcome]) -> None:
-        if future.cancelled() or future.exception() is not None or self._instead is None:
+        wanted = self._fleet.wanted
+        instead = None if wanted is None else self._instead_of(wanted)
+        if wanted is None or instead is None or future.cancelled() or future.exception() is not None:
             return
-        outcome, wanted = future.result(), self._fleet.wanted
-        if outcome.result is ReloadResult.ROLLED_BACK and wanted is not None and wanted.digest == self._instead.digest:
-            self._stand_in(dataclasses.replace(self._instead, problems=outcome.problems))
+        outcome = future.result()
+        if outcome.result is ReloadResult.ROLLED_BACK:
+            self._stand_in(wanted, dataclasses.replace(instead, problems=outcome.problems))
             self._note_difference(wanted)  # nothing serves yet that this could keep waiting
 
-    def _stand_in(self, instead: Instead) -> None:
-        self._instead = instead
-        self._events.publish(ev.LastGoodStarted(instead.digest, instead.kept.kept_at, instead.problems))
+    def _stand_in(self, generation: Generation, instead: Instead) -> None:
+        self._set_instead(generation, instead)
+        self._events.publish(ev.LastGoodStarted(generation.digest, instead.kept.kept_at, instead.problems))
+
+    def _set_instead(self, generation: Generation, instead: Instead) -> None:
+        """Remembered by its words: it may be made again in another environment, or returned to when a change fails."""
+        self._insteads[_words(generation)] = instead
+        while len(self._insteads) > MOST_INSTEADS:
+            del self._insteads[next(iter(self._insteads))]
+
+    def _instead_of(self, generation: Generation) -> Instead | None:
+        return self._insteads.get(_words(generation))
 
     # From one to the next.
 
@@ -189,7 +205,7 @@ class Reloader:
         self, generation: Generation, *, reason: str, again: bool = False, fallback: Substitute | None = None
     ) -> asyncio.Future[ReloadOutcome]:
         """Renders it and makes it the wanted one. Raises ConfigurationRefused when it cannot be written."""
-        self._watch_also((self._on_disk or generation).watched)
+        self._watch_all(generation)
         try:
             behind = None if fallback is None else self._rendered(fallback.generation)
             target = self._rendered(generation)
@@ -218,8 +234,8 @@ class Reloader:
         async with self._turn:
             try:
                 on_disk = await asyncio.to_thread(self.read)
-                self._on_disk = on_disk
-                generation = on_disk if again else await asyncio.to_thread(self._unless_set_aside, on_disk)
+                self._found(on_disk)
+                generation = on_disk if again else await self._unless_set_aside(on_disk)
                 await asyncio.to_thread(refuse_loss_of_all, generation, self._fleet.good or self._fleet.wanted)
                 await self._compare(self._fleet.good or self._fleet.wanted)
                 future = self.begin(generation, reason=reason, again=again)
@@ -228,8 +244,8 @@ class Reloader:
             except Exception as error:  # whatever it is, the old world stays
                 return self._refuse(self._unforeseen(error))
             self._refusal = None
-            if self._instead is not None and generation is not on_disk:
-                self._instead = dataclasses.replace(self._instead, digest=generation.digest)
+            if generation is on_disk:
+                self._insteads.pop(_words(generation), None)
         if not wait:
             return await _at_once(future, generation)
         outcome = await asyncio.shield(future)
@@ -242,14 +258,15 @@ class Reloader:
             outcome = await asyncio.shield(future)  # a newer reading of the same files
         return outcome
 
-    def _unless_set_aside(self, on_disk: Generation) -> Generation:
+    async def _unless_set_aside(self, on_disk: Generation) -> Generation:
         """What to roll to. Not to what the operator went back from: then it is that choice, in today's environment."""
-        wanted, instead = self._fleet.wanted, self._instead
-        if instead is None or not instead.by_operator or wanted is None or wanted.digest != instead.digest:
+        wanted = self._fleet.wanted
+        instead = None if wanted is None else self._instead_of(wanted)
+        if instead is None or not instead.by_operator or _words(on_disk) not in instead.instead_of:
             return on_disk
-        if identity_of(on_disk.source, on_disk.written) not in instead.instead_of:
-            return on_disk
-        return made_again(instead.kept, self._environ, self._state_dir).generation
+        substitute = await asyncio.to_thread(made_again, instead.kept, self._environ, self._state_dir)
+        self._set_instead(substitute.generation, instead)
+        return substitute.generation
 
     async def rollback(self, digest: str | None, *, wait: bool) -> ReloadOutcome:
         """Back to the good generation before the present one, or to the one whose digest begins so.
@@ -268,13 +285,13 @@ class Reloader:
             except ConfigurationRefused as refused:
                 problems = tuple(str(finding) for finding in refused.findings)
                 return ReloadOutcome(ReloadResult.REFUSED, "" if present is None else present.digest, problems)
-            left = {identity_of(each.source, each.written) for each in (present, self._on_disk) if each is not None}
+            left = {_words(each) for each in (present, self._on_disk) if each is not None}
             self._roll_back(chosen, present, frozenset(left - {chosen.kept.identity}))
             await self._compare(generation)
         return await asyncio.shield(future) if wait else await _at_once(future, generation)
 
     def _roll_back(self, chosen: Substitute, present: Generation | None, instead_of: frozenset[str]) -> None:
-        self._instead = Instead(chosen.generation.digest, chosen.kept, by_operator=True, instead_of=instead_of)
+        self._set_instead(chosen.generation, Instead(chosen.kept, by_operator=True, instead_of=instead_of))
         previous = "" if present is None else present.digest
         self._events.publish(ev.RolledBackByOperator(chosen.generation.digest, previous))
 
@@ -284,13 +301,16 @@ class Reloader:
     async def _look(self) -> None:
         """Learns what is on disk now, and applies none of it."""
         try:
-            self._on_disk = await asyncio.to_thread(self.read)
+            self._found(await asyncio.to_thread(self.read))
         except ConfigurationRefused as refused:
             self._refuse(refused)
         except Exception as error:  # as in `reload`
             self._refuse(self._unforeseen(error))
         else:
             self._refusal = None
+
+    def _found(self, on_disk: Generation) -> None:
+        self._on_disk, self._read_from = on_disk, on_disk.watched
 
     async def _compare(self, serves: Generation | None) -> None:
         """Notes what tells the configuration on disk from what serves. Its secrets have to be known before."""
@@ -304,13 +324,15 @@ class Reloader:
             lines = difference(serves, on_disk, self._redact)
             self._difference = (serves.digest, on_disk.digest, lines)
 
-    def _watch_also(self, paths: Iterable[Path]) -> None:
+    def _watch_all(self, *generations: Generation) -> None:
         """What the wanted generation was made from stays watched: what was taken away may come back."""
         known = self._fleet.wanted
-        self._watch([*paths, *(() if known is None else known.watched)])
+        wanted = generations if known is None else (*generations, known)
+        self._watch([*self._read_from, *(path for each in wanted for path in each.watched)])
 
     def _refuse(self, refused: ConfigurationRefused) -> ReloadOutcome:
-        self._watch_also(refused.watched or (self._on_disk.watched if self._on_disk is not None else ()))
+        self._read_from = refused.watched or self._read_from
+        self._watch_all()
         problems = tuple(str(f) for f in refused.findings if f.severity is Severity.ERROR)
         wanted = self._fleet.wanted
         if self._refusal is None or self._refusal.problems != problems:
@@ -321,6 +343,11 @@ class Reloader:
     def _unforeseen(self, error: Exception) -> ConfigurationRefused:
         log.error("reload_failed", exc_info=error)
         return ConfigurationRefused([_unexpected(error, self._source)])
+
+
+def _words(generation: Generation) -> str:
+    """The same for what the same files said, whatever the environment."""
+    return identity_of(generation.source, generation.written)
 
 
 async def _at_once(future: asyncio.Future[ReloadOutcome], generation: Generation) -> ReloadOutcome:

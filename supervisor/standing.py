@@ -24,7 +24,6 @@ class Instead:
     disk cannot be started, for the reasons in `problems`.
     """
 
-    digest: str
     kept: Kept
     by_operator: bool = False
     instead_of: frozenset[str] = frozenset()

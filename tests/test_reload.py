@@ -221,6 +221,20 @@ async def test_a_file_that_a_refused_one_names_is_watched_and_so_is_all_that_the
     assert scene.watched >= {scene.config, scene.folder / "absent.yaml", scene.folder / "hooks.py"}
 
 
+async def test_what_a_refused_file_names_stays_watched_though_something_else_is_started_or_gone_back_to(
+    scene: Scene,
+) -> None:
+    absent = scene.folder / "absent.yaml"
+    for name in ("first", "second"):
+        await save(scene, name)
+    scene.config.write_text("include: [absent.yaml]\n" + GOOD.format(name="third"))
+    await scene.reloader.rollback(None, wait=True)
+    assert absent in scene.watched, "after a rollback"
+    scene.watched = frozenset()
+    await start(scene)
+    assert absent in scene.watched, "after a start with the last good one"
+
+
 @contextlib.asynccontextmanager
 async def watching(scene: Scene) -> AsyncIterator[None]:
     """Reloads whenever a file changes, as the daemon does."""
@@ -392,6 +406,44 @@ async def test_it_is_applied_once_it_changes_or_somebody_says_so(scene: Scene, h
         await scene.reloader.reload(reason="reload", wait=True, again=True)
     assert name_of(scene.fleet.wanted) == "second"
     assert scene.reloader.on_disk.note == ""
+
+
+async def test_a_rollback_that_fails_leaves_the_one_before_it_in_force(scene: Scene) -> None:
+    for name in ("first", "second", "third"):
+        await save(scene, name)
+    await scene.reloader.rollback(None, wait=True)
+    keep(scene)
+    second = scene.fleet.wanted
+    await scene.reloader.rollback(None, wait=True)
+    scene.fleet.wanted = second  # the canary of the first fell
+    assert "rolled back by the operator" in scene.reloader.on_disk.note
+    await scene.reload()
+    assert name_of(scene.fleet.wanted) == "second", "the third was gone back from"
+
+
+async def test_an_environment_that_fails_does_not_end_what_the_operator_chose(scene: Scene) -> None:
+    for name in ("first", "second"):
+        await save(scene, name)
+    await scene.reloader.rollback(None, wait=True)
+    first = scene.fleet.wanted
+    (scene.folder / ".env").write_text("NEW=1\n")
+    await scene.reload()
+    assert scene.fleet.wanted is not first
+    assert name_of(scene.fleet.wanted) == "first"
+    scene.fleet.wanted = first  # its canary fell
+    assert "rolled back by the operator" in scene.reloader.on_disk.note
+    (scene.folder / ".env").write_text("NEW=2\n")
+    await scene.reload()
+    assert name_of(scene.fleet.wanted) == "first"
+
+
+async def test_saving_what_was_gone_back_to_ends_the_going_back(scene: Scene) -> None:
+    for name in ("first", "second"):
+        await save(scene, name)
+    await scene.reloader.rollback(None, wait=True)
+    await save(scene, "first")
+    await save(scene, "second")
+    assert name_of(scene.fleet.wanted) == "second", "the file has changed, and changed again"
 
 
 async def test_what_was_gone_back_to_follows_the_environment_of_today(scene: Scene) -> None:
