@@ -161,7 +161,7 @@ class Daemon:
         )
         self._events.subscribe(self._keeper.on_event)
         self._control = ControlServer(runtime / wire.SOCKET_NAME, self)
-        metrics = Metrics(self.status, dropped_lines=logging.dropped)
+        metrics = Metrics(self.status, dropped_lines=logging.dropped, tasks=lambda: len(asyncio.all_tasks()))
         self._events.subscribe(metrics.count)
         self._admin = AdminServer(settings.admin, self.status, metrics)
 

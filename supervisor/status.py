@@ -84,6 +84,8 @@ class BalancerStatus:
     requests: int
     failed: int
     held_bytes: int = 0  # of request bodies, kept for another replica
+    clients: int = 0  # connections that are open, with a request or without
+    idle_upstream: int = 0  # connections to replicas, kept for the next request
 
 
 @dataclass(frozen=True, slots=True)

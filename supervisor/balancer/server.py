@@ -156,6 +156,8 @@ class Balancer:
             requests=self._counters.requests,
             failed=self._counters.failed,
             held_bytes=self._surroundings.held.used,
+            clients=len(self._house.crowd),
+            idle_upstream=self._pool.idle,
         )
 
     def _connection(self) -> ClientConnection:

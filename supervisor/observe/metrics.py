@@ -32,10 +32,13 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120,
 class Metrics:
     """The registry of one daemon. `count` is a listener of its events."""
 
-    def __init__(self, status: Callable[[], Status], *, dropped_lines: Callable[[], int]) -> None:
+    def __init__(
+        self, status: Callable[[], Status], *, dropped_lines: Callable[[], int], tasks: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`tasks` counts those of the event loop; not in the status, because the more there are the longer it takes."""
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(_FromStatus(status, dropped_lines))
+        registry.register(_FromStatus(status, dropped_lines, tasks))
         self._routes: set[str] = set()
         self._children: dict[tuple[str, str, str, str], tuple[Counter, Histogram]] = {}
         self._killed: set[int] = set()  # by litesup, and not gone yet
@@ -170,8 +173,11 @@ class Metrics:
 class _FromStatus(Collector):
     """What is so at the moment of asking."""
 
-    def __init__(self, status: Callable[[], Status], dropped_lines: Callable[[], int]) -> None:
+    def __init__(
+        self, status: Callable[[], Status], dropped_lines: Callable[[], int], tasks: Callable[[], int]
+    ) -> None:
         self._status = status
+        self._tasks = tasks
         self._dropped_lines = dropped_lines
 
     def describe(self) -> list[Metric]:
@@ -186,6 +192,19 @@ class _FromStatus(Collector):
         yield GaugeMetricFamily("litesup_requests_waiting", "Requests in line for a replica.", value=balancer.waiting)
         yield GaugeMetricFamily(
             "litesup_held_bytes", "Request bodies kept for another replica, in bytes.", value=balancer.held_bytes
+        )
+        yield GaugeMetricFamily(
+            "litesup_client_connections",
+            "Clients connected, with a request or without.",
+            value=balancer.clients,
+        )
+        yield GaugeMetricFamily(
+            "litesup_upstream_connections_idle",
+            "Connections to replicas that are kept for the next request.",
+            value=balancer.idle_upstream,
+        )
+        yield GaugeMetricFamily(
+            "litesup_tasks", "Tasks of the daemon's event loop; at rest, about as many as ever.", value=self._tasks()
         )
         yield GaugeMetricFamily(
             "litesup_replicas_wanted", "How many replicas are wanted.", value=status.wanted_replicas

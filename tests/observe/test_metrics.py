@@ -14,7 +14,7 @@ from tests.scripted_operations import pool_status, replica_status
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(pool_status, dropped_lines=lambda: 12)
+    return Metrics(pool_status, dropped_lines=lambda: 12, tasks=lambda: 34)
 
 
 def values(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -43,6 +43,9 @@ def test_the_metrics_have_the_names_that_dashboards_are_built_on(metrics: Metric
         "litesup_request_duration_seconds_bucket",
         "litesup_requests_in_flight",
         "litesup_requests_waiting",
+        "litesup_client_connections",
+        "litesup_upstream_connections_idle",
+        "litesup_tasks",
         "litesup_request_retries_total",
         "litesup_replicas",
         "litesup_replica_restarts_total",
@@ -147,3 +150,14 @@ def test_two_daemons_in_one_process_do_not_share_their_counts(metrics: Metrics) 
     metrics.count(request())
     other = Metrics(pool_status, dropped_lines=lambda: 0)
     assert not [1 for name, _labels in values(other) if name == "litesup_requests_total"]
+
+
+def test_what_must_not_grow_while_nothing_happens_is_a_gauge() -> None:
+    at_rest = dataclasses.replace(pool_status().balancer, clients=7, idle_upstream=5, held_bytes=3)
+    busy = Metrics(
+        lambda: dataclasses.replace(pool_status(), balancer=at_rest), dropped_lines=lambda: 0, tasks=lambda: 34
+    )
+    assert value(busy, "litesup_client_connections") == 7
+    assert value(busy, "litesup_upstream_connections_idle") == 5
+    assert value(busy, "litesup_held_bytes") == 3
+    assert value(busy, "litesup_tasks") == 34
