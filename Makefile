@@ -13,7 +13,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 PREFIX ?= /opt/litesup
 
-.PHONY: help run test check format bench lock clean setup install
+.PHONY: help run test check format bench soak lock clean setup install
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make install PREFIX=/opt/litesup   an environment of its own, with the command in PREFIX/bin"
 	@echo "make format  what ruff can put right by itself"
 	@echo "make bench   what is measured, against LiteLLM's own ways to run several workers"
+	@echo "make soak    ten minutes of a bad day: is a request lost, does the daemon grow; SOAK_ARGS='--minutes 2 --seed 7'"
 	@echo "make lock    resolves requirements.lock anew (needs uv)"
 	@echo "make clean   removes the environment and every cache"
 
@@ -75,6 +76,9 @@ bench: setup
 	@$(BIN)/python -m benchmarks.boot $(BENCH_ARGS)
 	@$(BIN)/python -m benchmarks.recovery
 	@$(BIN)/python -m benchmarks.faults
+
+soak: setup
+	@$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
 
 # Names no index host and no file address: where packages come from is the installing machine's own setting.
 lock:

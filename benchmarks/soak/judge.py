@@ -1,0 +1,146 @@
+"""Why a request failed: by what was done to the pool, and by what the daemon's log says of it. Pure.
+
+A failure that none of these explains is a defect: a stream (or a long answer) that broke off, visibly, as the replica
+that sent it ended; a request that was in flight when two replicas ended; a body too long to be held, or a WebSocket, on
+a replica that ended. All times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+SLACK = 1.0
+"""Seconds by which the log's moment and the client's may differ."""
+
+
+class Ask(enum.Enum):
+    """What a client wanted."""
+
+    PLAIN = "plain"
+    FRESH = "plain, on a new connection"
+    STREAM = "stream"
+    SLOW = "long answer, read slowly"
+    UPLOAD = "upload"
+    HUGE = "upload too long to be held"
+    MODELS = "list of models"
+    HEALTH = "health"
+    SOCKET = "websocket"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What became of one request, as its client saw it.
+
+    `whole` says that the answer ended as its framing says, and with no event of an error; `right` that it was the
+    answer to this request, and all of it. `left` says that the client went away on purpose. `error` is what it was
+    told, or how the connection ended.
+    """
+
+    ask: Ask
+    id: str
+    started: float
+    finished: float
+    first_byte: float | None = None
+    status: int = 0
+    slot: int | None = None
+    whole: bool = False
+    right: bool = False
+    left: bool = False
+    error: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status in {101, 200} and self.whole and self.right
+
+
+class Why(enum.Enum):
+    LEFT = "the client left by itself"
+    CUT = "its replica ended amid the answer, and it broke off visibly"
+    SUSPECT = "in flight at two deaths"
+    NOT_HELD = "its replica ended, and the body was too long to be held"
+    TUNNEL = "its replica ended, and a WebSocket is not sent twice"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A replica that ended without having been told to leave first, by the daemon's log."""
+
+    at: float
+    replica: int
+    slot: int
+
+
+def ends(log: Iterable[Mapping[str, Any]]) -> list[End]:
+    return [
+        End(moment(event), event["replica"], event["slot"])
+        for event in log
+        if (event.get("event") == "replica_exited" and not event["expected"]) or event.get("event") == "replica_killed"
+    ]
+
+
+def moment(event: Mapping[str, Any]) -> float:
+    return datetime.fromisoformat(event["timestamp"]).timestamp()
+
+
+class Judge:
+    """Knows what happened; asked about each request that did not succeed."""
+
+    def __init__(self, log: Sequence[Mapping[str, Any]]) -> None:
+        self._ends = ends(log)
+        self._suspected = {event["request_id"]: event for event in log if event.get("event") == "request_suspected"}
+        self._rules: Sequence[tuple[Why, Callable[[Request], bool]]] = (
+            (Why.LEFT, lambda request: request.left),
+            (Why.CUT, self._was_cut),
+            (Why.SUSPECT, self._is_suspect),
+            (Why.NOT_HELD, lambda request: request.ask is Ask.HUGE and self._was_lost(request)),
+            (Why.TUNNEL, lambda request: request.ask is Ask.SOCKET and self._was_lost(request)),
+        )
+
+    def why(self, request: Request) -> Why | None:
+        """None where nothing explains it."""
+        return next((why for why, applies in self._rules if applies(request)), None)
+
+    def _was_cut(self, request: Request) -> bool:
+        visible = not request.whole and bool(request.error)
+        return (
+            request.status in {101, 200} and visible and any(end.slot == request.slot for end in self._during(request))
+        )
+
+    def _is_suspect(self, request: Request) -> bool:
+        event = self._suspected.get(request.id)
+        if request.status != 502 or event is None:
+            return False
+        ended = {end.replica for end in self._during(request)}
+        return len(event["replicas"]) >= 2 and ended >= set(event["replicas"])
+
+    def _was_lost(self, request: Request) -> bool:
+        ended = request.status == 502 or (request.status in {0, 101} and not request.whole)
+        return ended and bool(self._during(request))
+
+    def _during(self, request: Request) -> list[End]:
+        return [end for end in self._ends if request.started - SLACK <= end.at <= request.finished + SLACK]
+
+
+EXPECTED_ERRORS = frozenset({
+    "configuration_change_refused",
+    "settings_refused",
+    "rollout_failed",
+    "request_suspected",
+    "last_good_started",
+})  # fmt: skip
+"""What the daemon tells at level error without anything being wrong with it."""
+
+
+def defects(log: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the daemon says of itself that it never should."""
+    return [
+        f"{event.get('event')}: {event.get('exception') or event.get('reason') or dict(event)}"[:2000]
+        for event in log
+        if (event.get("level") in {"error", "critical"} and event.get("event") not in EXPECTED_ERRORS | {"litellm"})
+        or "exception" in event
+        or event.get("cause") == "internal error"
+    ]
