@@ -6,7 +6,7 @@
 
 One pool of three of the real LiteLLM with the default settings, before a provider that takes 0.3 s to answer; 16
 clients, half of them with streams of about a second. A replica that serves is picked at random (--seed). Nothing but
-the loopback interface is used.
+the loopback interface is used. Ends with 1 if a request failed for no known reason, or waited too long (--longest).
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="over which the blows are spread (60)")
     parser.add_argument("--hold", type=float, help="of STOP: seconds after which the replica goes on; unset: never")
     parser.add_argument("--clients", type=int, choices=range(2, 129), default=16, metavar="N", help="2 to 128 (16)")
+    parser.add_argument("--longest", type=float, default=10.0, help="seconds that a first byte may take (10)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     if options.hold is not None and options.signal != "STOP":
@@ -73,7 +74,9 @@ def main() -> None:
         print(f"{name:<24} {events[name]}")
     for result in report.failed[:5]:
         print(f"failed: {result}", file=sys.stderr)
-    if report.failed or report.unexplained or report.unseen:
+    if report.longest > options.longest:
+        print(f"failed: a request waited longer than {options.longest:g} s for its first byte", file=sys.stderr)
+    if report.failed or report.unexplained or report.unseen or report.longest > options.longest:
         sys.exit(1)
 
 

@@ -41,6 +41,7 @@ SETTINGS = {
 SPELLS = 16
 """How often everything comes to rest, in a soak of any length; seldom enough that a spell sees several deeds."""
 SHORTEST_SPELL = 15.0  # seconds
+AT_ONCE = 3  # deeds; the next one waits for one of these to be over
 SAMPLE_EVERY = 1.0
 AT_REST_WITHIN = 15.0
 
@@ -68,16 +69,19 @@ class Soak:
         self._since = time.monotonic()
         sampling = asyncio.create_task(self._sample(traffic))
         schedule = steps(self._seed)
+        room = asyncio.Semaphore(AT_ONCE)
         spell = max(SHORTEST_SPELL, self._seconds / SPELLS)
         try:
             traffic.start()
             while self._elapsed < self._seconds:
                 end = min(self._elapsed + spell, self._seconds)
-                while self._elapsed < end:
-                    step = next(schedule)
-                    await asyncio.sleep(step.pause)
-                    await chaos.do(step)
-                    traffic.check()
+                async with asyncio.TaskGroup() as deeds:
+                    while self._elapsed < end:
+                        step = next(schedule)
+                        await asyncio.sleep(step.pause)
+                        await room.acquire()
+                        deeds.create_task(chaos.do(step)).add_done_callback(lambda _: room.release())
+                        traffic.check()
                 await chaos.repair()
                 await traffic.pause()
                 await self._rest()

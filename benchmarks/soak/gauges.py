@@ -51,9 +51,12 @@ MUST_NOT_GROW = {
     "tasks": 2.0,
     "processes": 0.5,
     "sockets": 0.5,
-    "runtime_files": 3.0,
+    "runtime_files": 6.0,
 }
-"""By how much each may rise over the second half: the noise of a moment, not of an hour."""
+"""By how much each may rise over the second half: the noise of a moment, not of an hour.
+
+Rendered configurations, two files each, stay until the next change is rendered.
+"""
 
 
 def memory(pid: int, since: float) -> Memory:
