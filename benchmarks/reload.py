@@ -27,21 +27,26 @@ KINDS = {
 }
 
 
+def text(model: int, environment: int) -> str:
+    config = CONFIG.format(url="http://127.0.0.1:9").replace("model_name: gpt-4", f"model_name: gpt-4-{model}")
+    return f"{config}\nenvironment_variables:\n  SSL_CERT_DIR: /etc/ssl/certs-{environment}\n"
+
+
 def changed(kind: str, number: int) -> str:
-    config = CONFIG.format(url="http://127.0.0.1:9")
+    """Differs from what was in force before in this one respect: each round begins where the last one ended."""
     match kind:
         case "a new model":
-            return config.replace("model_name: gpt-4", f"model_name: gpt-4-{number}")
+            return text(number, number - 1)
         case "a new environment":
-            return f"{config}\nenvironment_variables:\n  SSL_CERT_DIR: /etc/ssl/certs-{number}\n"
+            return text(number, number)
         case _:
-            return config.replace("model_name:", f"model_name{number}")
+            return text(number, number).replace("model_name:", f"model_name{number}")
 
 
 async def measure(rounds: int) -> Mapping[str, Sequence[float]]:
     """Seconds by kind, one per round."""
     seconds: dict[str, list[float]] = defaultdict(list)
-    daemon = Daemon(changed("a new model", 0), environment={"AZURE_OPENAI_API_KEY": "the-azure-key"})
+    daemon = Daemon(text(0, 0), environment={"AZURE_OPENAI_API_KEY": "the-azure-key"})
     failure: BaseException | None = None
     try:
         await daemon.start()
