@@ -118,7 +118,10 @@ def _finding_document(finding: Finding) -> dict[str, Any]:
 @settings_option
 @file_argument
 def render_command(settings: Path | None, file: Path | None) -> None:
-    """Print the configuration as LiteLLM will get it. It holds references, never their values."""
+    """Print the configuration as LiteLLM will get it.
+
+    It holds references instead of what variables hold, but for lists, in which LiteLLM resolves none, and numbers.
+    """
     from supervisor.litellm_config.build import examine
 
     generation, findings = examine(file or _load(settings).config, os.environ)

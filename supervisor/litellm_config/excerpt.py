@@ -15,8 +15,9 @@ from supervisor.errors import Finding, Severity
 
 _MAX_WIDTH = 120
 _SECRET_NAME = re.compile(
-    r"(api|access|master|private|signing|encryption|salt|license)_?key|secret|token(?!s|izer)|passw|credential|"
-    r"connection_?string|database_?url|redis_?url|^key$|_key$|_dsn$|authorization|webhook",
+    r"(api|access|master|private|signing|encryption|salt|license)[_-]?key|secret|token(?!s|izer)|passw|passphrase|"
+    r"credential|connection_?string|database_?url|redis_?url|(^|[_-])(key|dsn|pass|pwd|sas)$|authorization|webhook|"
+    r"cookie|-auth$",
     re.IGNORECASE,
 )
 _NAME = re.compile(r"""(?P<name>[\w.-]+)["']?\s*[:=]\s*(?=\S)""")

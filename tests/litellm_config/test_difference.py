@@ -71,6 +71,12 @@ def test_a_secret_of_several_lines_or_inside_a_mapping_is_hidden_whole(build):
     assert "***" in shown
 
 
+@pytest.mark.parametrize("name", ["x-api-key", "Ocp-Apim-Subscription-Key", "Cookie", "X-Auth", "pass", "redis_pwd"])
+def test_a_header_that_carries_a_credential_is_hidden(build, name):
+    headers = f"general_settings: {{{{extra_headers: {{{{{name}: s3cr3t7}}}}}}}}\n"
+    assert "s3cr3t7" not in "\n".join(lines(build(), build(CONFIG + headers)))
+
+
 def test_what_was_written_into_a_list_is_hidden_where_it_is_known(build):
     shown = "\n".join(lines(build(), build(environ={**ENVIRON, "LISTED_TOKEN": "listed-other-77"})))
     assert "listed-" not in shown
