@@ -54,8 +54,13 @@ _WITHHELD = frozenset(
         "WEB_CONCURRENCY",
         "WORKER_CONFIG",
         "prometheus_multiproc_dir",
-        # What systemd says to the daemon alone.
+        # What systemd says to the daemon alone; some of it is another at each start, and would name a generation anew.
+        "INVOCATION_ID",
+        "JOURNAL_STREAM",
+        "MAINPID",
+        "MANAGERPID",
         "NOTIFY_SOCKET",
+        "SYSTEMD_EXEC_PID",
     }
 )
 _WITHHELD_PREFIXES = ("LITELLM_CONFIG_BUCKET_", "LISTEN_", "LITESUP_", "WATCHDOG_")
