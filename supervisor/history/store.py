@@ -7,11 +7,11 @@ cannot be read is skipped and named; nothing in here ends anything.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import secrets
 import stat
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,15 +109,16 @@ class History:
         generation, now = good.generation, time.time()
         shelf = self.shelf()
         known = shelf.of(generation)
-        kept = Kept(generation.digest, generation.source, now, now, good.reason, generation.written, good.instead_of)
-        if known is not None and good.gone_back_to:
-            kept = dataclasses.replace(kept, kept_at=known.kept_at, reason=known.reason)
-        # Files that were copied here from elsewhere may say anything about the time; what serves now comes first.
-        newest = max((entry.stood_at for entry in shelf.entries if entry is not known), default=0.0)
-        if kept.stood_at <= newest:
-            kept = dataclasses.replace(kept, stood_at=newest + 1e-3)
-        self._write(kept)
         others = [entry for entry in shelf.entries if entry is not known]
+        # The clock may have been put back, and copied files may say anything: what is so now comes first.
+        stood_at = _after((entry.stood_at for entry in others), now)
+        kept_at, reason = _after((entry.kept_at for entry in others), now), good.reason
+        if known is not None and good.gone_back_to:
+            kept_at, reason = known.kept_at, known.reason
+        kept = Kept(
+            generation.digest, generation.source, kept_at, stood_at, reason, generation.written, good.instead_of
+        )
+        self._write(kept)
         self._make_room(others)
         return kept
 
@@ -151,6 +152,11 @@ class History:
             with contextlib.suppress(OSError):
                 if time.time() - file.stat().st_mtime > _STALE:
                     file.unlink()
+
+
+def _after(moments: Iterable[float], now: float) -> float:
+    """Now, or just after the last of these."""
+    return max([now, *(moment + 1e-3 for moment in moments)])
 
 
 def _private_text(file: Path) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,17 @@ def test_what_serves_now_is_the_last_that_stood_though_a_file_claims_to_be_of_th
     file.write_text(json.dumps({**document, "stood_at": document["stood_at"] + 1e9}))
     history.keep(good("b"))
     assert history.shelf().last_stood()[0].written.texts[SOURCE] == "b"
+
+
+def test_what_came_into_force_last_comes_first_though_the_clock_was_put_back(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.keep(good("a"))
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    history.keep(good("b"))
+    history.keep(good("c"))
+    assert texts(history) == ["c", "b", "a"]
+    assert [kept.written.texts[SOURCE] for kept in history.shelf().before(generation("c"))] == ["b", "a"]
 
 
 def test_generations_of_another_file_are_neither_seen_nor_pushed_out(history: History, tmp_path: Path) -> None:
