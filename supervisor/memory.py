@@ -1,4 +1,4 @@
-"""How much memory may still be taken: what the machine has left, or what a control group leaves of it.
+"""How much memory there is: what the machine has, or what a control group allows or leaves of it.
 
 Owns reading that, and nothing that follows from it. Version 2 of control groups only.
 """
@@ -19,6 +19,12 @@ def available(cgroups: Path = CGROUPS, own: Path = OWN) -> int:
     return min((psutil.virtual_memory().available, *_left_by_groups(cgroups, own)))
 
 
+def limit(cgroups: Path = CGROUPS, own: Path = OWN) -> int | None:
+    """Bytes that the control groups allow all their processes together; None where none has a limit."""
+    limits = (_number(directory / "memory.max") for directory in _groups(cgroups, own))
+    return min((each for each in limits if each is not None), default=None)
+
+
 def private(pid: int) -> int | None:
     """Bytes that this process shares with no other (USS); None when it is gone or may not be looked at."""
     try:
@@ -28,7 +34,15 @@ def private(pid: int) -> int | None:
 
 
 def _left_by_groups(cgroups: Path, own: Path) -> Iterator[int]:
-    """What each control group from the own one upwards leaves, where it has a limit."""
+    """What each control group leaves, where it has a limit."""
+    for directory in _groups(cgroups, own):
+        most, used = _number(directory / "memory.max"), _number(directory / "memory.current")
+        if most is not None and used is not None:
+            yield max(0, most - used + _cached(directory / "memory.stat"))
+
+
+def _groups(cgroups: Path, own: Path) -> Iterator[Path]:
+    """From the own control group upwards."""
     try:
         lines = own.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -39,9 +53,7 @@ def _left_by_groups(cgroups: Path, own: Path) -> Iterator[int]:
     for directory in ((cgroups / group), *(cgroups / group).parents):
         if not directory.is_relative_to(cgroups):
             return
-        limit, used = _number(directory / "memory.max"), _number(directory / "memory.current")
-        if limit is not None and used is not None:
-            yield max(0, limit - used + _cached(directory / "memory.stat"))
+        yield directory
 
 
 def _number(file: Path) -> int | None:

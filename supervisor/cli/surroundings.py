@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from supervisor import memory as kernels
 from supervisor.balancer.listen import listen
 from supervisor.control.client import ControlClient
 from supervisor.errors import LitesupError
@@ -20,8 +21,6 @@ from supervisor.litellm_config.prices import litellm_package, read_prices
 from supervisor.settings.load import runtime_dir
 from supervisor.settings.schema import LauncherChoice, Settings
 
-CGROUPS = Path("/sys/fs/cgroup")
-OWN_CGROUP = Path("/proc/self/cgroup")
 # Large modules of LiteLLM: where none of them is compiled, nothing was.
 _TELLING = ("__init__.py", "router.py", "proxy/proxy_server.py")
 
@@ -67,37 +66,17 @@ def _objection(hosts: Sequence[str], port: int) -> str:
     return ""
 
 
-def memory(launcher: LauncherChoice, *, free: bool, cgroups: Path = CGROUPS) -> Memory | None:
+def memory(
+    launcher: LauncherChoice, *, free: bool, cgroups: Path = kernels.CGROUPS, own: Path = kernels.OWN
+) -> Memory | None:
     """What replicas may use: what the machine has, or, with `free`, has left of it; or a control group's limit."""
     forked = launcher is not LauncherChoice.PLAIN
     system = psutil.virtual_memory()
     has = Memory(system.available, "this machine has available", forked)
     if not free:
         has = Memory(system.total, "this machine has", forked)
-    limit = _control_group_limit(cgroups)
+    limit = kernels.limit(cgroups, own)
     return Memory(limit, "the control group allows", forked) if limit is not None and limit < has.bytes else has
-
-
-def _control_group_limit(cgroups: Path) -> int | None:
-    """The lowest `memory.max` from this process' control group upwards, in bytes; version 2 only."""
-    try:
-        lines = OWN_CGROUP.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    own = next((line.removeprefix("0::").lstrip("/") for line in lines if line.startswith("0::")), None)
-    if own is None:
-        return None
-    limits: list[int] = []
-    directory = cgroups / own
-    while directory != cgroups.parent:
-        try:
-            text = (directory / "memory.max").read_text(encoding="ascii").strip()
-        except OSError:
-            text = ""
-        if text.isdigit():
-            limits.append(int(text))
-        directory = directory.parent
-    return min(limits, default=None)
 
 
 def _python_optimised() -> bool | None:

@@ -89,7 +89,7 @@ def test_the_admin_port_is_looked_at_unless_it_is_off():
         assert looking.occupied(off) == ()
 
 
-def test_the_lowest_limit_of_the_control_groups_counts(tmp_path, monkeypatch):
+def test_the_lowest_limit_of_the_control_groups_counts(tmp_path):
     cgroups = tmp_path / "cgroup"
     own = cgroups / "system.slice" / "litesup.service"
     own.mkdir(parents=True)
@@ -98,12 +98,11 @@ def test_the_lowest_limit_of_the_control_groups_counts(tmp_path, monkeypatch):
     (cgroups / "memory.max").write_text("2097152\n")
     proc = tmp_path / "self"
     proc.write_text("0::/system.slice/litesup.service\n")
-    monkeypatch.setattr(looking, "OWN_CGROUP", proc)
-    memory = looking.memory(LauncherChoice.AUTO, free=True, cgroups=cgroups)
+    memory = looking.memory(LauncherChoice.AUTO, free=True, cgroups=cgroups, own=proc)
     assert memory == Memory(1048576, "the control group allows", forked=True)
     (own.parent / "memory.max").write_text("max\n")
     (cgroups / "memory.max").write_text("max\n")
-    memory = looking.memory(LauncherChoice.PLAIN, free=False, cgroups=cgroups)
+    memory = looking.memory(LauncherChoice.PLAIN, free=False, cgroups=cgroups, own=proc)
     assert memory is not None
     assert memory.source == "this machine has"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from supervisor import memory
 from supervisor.errors import LaunchFailed
 from supervisor.events import Events, MemoryTight
 from supervisor.fleet.launch.child import Child
@@ -162,7 +163,7 @@ class ForkedLauncher:
         """Says so when a second fork server may be one too many; which of both goes is nobody's to choose here."""
         with contextlib.suppress(psutil.Error, OSError):
             needed = max((psutil.Process(pid).memory_info().rss for pid in self.fork_server_pids), default=0)
-            available = psutil.virtual_memory().available
+            available = memory.available()
             if needed > available:
                 self._events.publish(MemoryTight(available_bytes=available, needed_bytes=needed))
 
