@@ -57,7 +57,7 @@ def generation_status(course: Course, on_disk: OnDisk, history_note: str, redact
         reason=course.reason,
         since=course.since,
         refused_at=None if refusal is None else refusal.at,
-        refused=() if refusal is None else refusal.problems,
+        refused=() if refusal is None else tuple(redact(problem) for problem in refusal.problems),
         running=course.last_good or "",
         on_disk=on_disk.digest,
         note=redact(on_disk.note),

@@ -45,7 +45,9 @@ class OnDisk:
         if self.instead is None:
             return ""
         if self.instead.by_operator:
-            disk = f"differs (generation {self.digest})" if self.digest else "is refused"
+            if not self.digest:
+                return "rolled back by the operator; the file on disk is refused"
+            disk = f"differs (generation {self.digest})"
             return f"rolled back by the operator; the file on disk {disk}. To apply it: litesup reload"
         because = "; ".join(self.instead.problems) or "what is on disk could not be started"
         return f"serving the last good configuration, of {moment(self.instead.kept.kept_at)}, because: {because}"

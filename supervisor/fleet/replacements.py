@@ -58,7 +58,8 @@ class Replacements:
         member = next((member for member in live if member.replica == message.replica), None)
         busy = rolling or self._wishes or len(live) != count or not all(member.serving for member in live)
         if member is None or busy:
-            message.done.set_result(())
+            if not message.done.done():  # who asked may have been cancelled
+                message.done.set_result(())
             return None
         self._add(message.done, (member.slot,), (member,))
         if not message.surge:

@@ -45,11 +45,9 @@ def choose(
         # Other words may mean the same: a comment, say.
         if present is None or made.generation.digest != present.digest:
             return made
-    what = "one" if present is None else f"one before generation {present.digest}"
+    before = f" from before generation {present.digest}" if shelf.entries and present is not None else ""
     skipped = f" Skipped: {'; '.join(shelf.skipped)}." if shelf.skipped else ""
-    raise ConfigurationRefused(
-        [_refusal("nothing-to-go-back-to", f"No good generation is kept, or no {what}.{skipped}")]
-    )
+    raise ConfigurationRefused([_refusal("nothing-to-go-back-to", f"No good generation is kept{before}.{skipped}")])
 
 
 def _unusable(kept: Kept, why: str) -> Finding:

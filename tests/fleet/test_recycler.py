@@ -82,3 +82,10 @@ async def test_where_nobody_is_worn_out_nobody_is_asked_for(simulation: Simulati
     looking = recycler(simulation, {1: 50 * MB, 2: 60 * MB, 3: 60 * MB}, limits)
     assert await asked_for(simulation, looking) is None
     assert looking.private_memory(1) == 50 * MB
+
+
+async def test_one_who_asked_and_was_cancelled_does_not_trouble_the_pool(simulation: Simulation) -> None:
+    done: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+    done.cancel()
+    simulation.pool.note(Recycle(99, "it is worn out", True, done))
+    assert simulation.pool.ready == 3
