@@ -18,6 +18,8 @@ MASK = "***"
 SHORTEST = 8
 """Characters. Shorter values ("true", "8080", "none") occur in lines that have nothing to do with them."""
 
+BLANKS = " \t\r\n"
+
 SECRET_NAME = re.compile(
     r"KEY|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|_PWD$|CONNECTION_STRING|WEBHOOK|(?:^|_)(?:PASS|AUTH|SAS|DSN)$",
     re.IGNORECASE,
@@ -97,14 +99,15 @@ def secrets_of(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _parts(value: str) -> Iterator[str]:
-    """The value, and its lines: a private key is logged line by line."""
+    """The value, as it is and without the newline that a file brought along; and the lines of a private key."""
     yield value
+    yield value.strip(BLANKS)
     if "\n" in value:
         yield from (line for line in value.splitlines() if len(line) >= 2 * SHORTEST)
 
 
 def _spellings(value: str) -> Iterator[str]:
-    if len(value.strip()) < SHORTEST:
+    if len(value.strip(BLANKS)) < SHORTEST:
         return
     yield value
     yield json.dumps(value)[1:-1]

@@ -116,6 +116,13 @@ def test_the_hunt_no_spelling_of_a_known_secret_survives(secret: str, before: st
         assert shown not in redact(f"{before}{shown}{after}").replace(MASK, "\0")
 
 
+@pytest.mark.parametrize("secret", ["twelvechars1\n", " twelvechars1", "sevenab\x85", "sevenab\xa0"])
+def test_blanks_around_a_secret_do_not_give_it_away(secret: str) -> None:
+    redact = Redactor({"PROVIDER_API_KEY": secret})
+    bare = secret.strip(" \n")
+    assert bare not in redact(f"sent {bare}, {secret}")
+
+
 def test_a_records_values_are_masked_however_nested() -> None:
     class Odd:
         def __repr__(self) -> str:
