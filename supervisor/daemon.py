@@ -286,6 +286,8 @@ class Daemon:
     async def _renew(self, outcome: ReloadOutcome, *, wait: bool) -> ReloadOutcome:
         """Replaces every replica that was started with the settings before."""
         renewal = self._soon(self._pool.mailbox.replace(()), "renew")
+        # That it came to nothing because the daemon ends is news only for who waits.
+        renewal.add_done_callback(lambda task: None if task.cancelled() else task.exception())
         if wait:
             await asyncio.shield(renewal)
         if outcome.result is not ReloadResult.UNCHANGED:

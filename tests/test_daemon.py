@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import signal
 import socket
@@ -345,6 +346,20 @@ async def test_what_replicas_are_started_with_replaces_them_one_after_the_other(
         assert len(after) == 2
         assert all(b"--detailed_debug" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in after)
         assert not any(event.pid in after for event in scene.of(ev.ReplicaExited))
+
+
+async def test_an_end_while_replicas_are_replaced_is_no_error(short_dir: Path) -> None:
+    unread: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: unread.append(context))
+    scene = Scene(short_dir)
+    async with running(scene) as task:
+        await scene.ready()
+        scene.set(logs={"litellm_debug": True})
+        await scene.daemon.reload(wait=False)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await ended(task)
+    gc.collect()
+    assert unread == []
 
 
 async def test_a_broken_settings_file_is_refused_while_the_configuration_is_rolled_out(short_dir: Path) -> None:
