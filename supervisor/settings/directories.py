@@ -15,6 +15,9 @@ from supervisor.errors import LitesupError
 SOCKET_PATH_LIMIT = 107
 """Bytes of a unix socket's path, Linux `sun_path` less its final zero."""
 
+_SIGNS = frozenset({"daemon.lock", "master-key", "history"})
+"""A directory with one of these in it is litesup's own."""
+
 LONGEST_SOCKET_NAME = 24
 """Bytes kept free for the names of the sockets in the runtime directory."""
 
@@ -59,8 +62,8 @@ def _first(value: str | None) -> Path | None:
 def prepare_directory(path: Path, *, sockets: bool = True) -> Path:
     """Makes the directory if it is missing, and private (0700) in any case; returns it.
 
-    Raises LitesupError when it belongs to another user, is no directory, cannot be made, or, with `sockets`, is too
-    long for the sockets that it is to hold.
+    Raises LitesupError when it belongs to another user, is no directory, cannot be made, is one that others use as well
+    (/tmp, say), or, with `sockets`, is too long for the sockets that it is to hold.
     """
     length, longest = len(os.fsencode(path)), SOCKET_PATH_LIMIT - 1 - LONGEST_SOCKET_NAME
     if sockets and length > longest:
@@ -78,7 +81,17 @@ def prepare_directory(path: Path, *, sockets: bool = True) -> Path:
                     "with --runtime-dir or --state-dir."
                 )
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            if _is_somebody_elses_too(path):
+                raise LitesupError(
+                    f"{path} is open to other users and holds files that are not litesup's, so it is not made private. "
+                    f"Name a directory of litesup's own, such as {path / 'litesup'}, or: chmod 700 {path}"
+                )
             path.chmod(0o700)
     except OSError as error:
         raise LitesupError(f"cannot use {path} as a directory: {error.strerror or error}") from None
     return path
+
+
+def _is_somebody_elses_too(path: Path) -> bool:
+    names = {entry.name for entry in path.iterdir()}
+    return bool(names) and names.isdisjoint(_SIGNS)

@@ -72,6 +72,19 @@ def test_a_directory_that_others_could_enter_is_closed_to_them(short_dir: Path) 
     assert stat.S_IMODE(open_to_all.stat().st_mode) == 0o700
 
 
+def test_a_directory_that_others_use_as_well_is_left_as_it_is_and_refused(short_dir: Path) -> None:
+    shared = short_dir / "tmp"
+    shared.mkdir()
+    shared.chmod(0o777)
+    (shared / "of-somebody").touch()
+    with pytest.raises(LitesupError, match="open to other users"):
+        prepare_directory(shared)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o777
+    (shared / "daemon.lock").touch()  # where it has run before, it is its own
+    prepare_directory(shared)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o700
+
+
 def test_a_path_that_leaves_no_room_for_sockets_is_refused_with_its_length(short_dir: Path) -> None:
     longest = SOCKET_PATH_LIMIT - 1 - LONGEST_SOCKET_NAME
     fits = short_dir / ("x" * (longest - len(str(short_dir)) - 1))
