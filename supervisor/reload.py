@@ -170,6 +170,7 @@ class Reloader:
         elif first.on_disk is not None:
             self.begin(first.generation, reason=ROLLED_BACK)
             self._roll_back(substitute, first.on_disk, substitute.kept.instead_of)
+            self._on_generation(first.on_disk)
             self._note_difference(first.generation)
 
     def _start_ended(self, future: asyncio.Future[ReloadOutcome]) -> None:
@@ -279,14 +280,16 @@ class Reloader:
             try:
                 chosen = await asyncio.to_thread(self._choose, digest, present)
                 generation = chosen.generation
+                left = {_words(each) for each in (present, self._on_disk) if each is not None} - {_words(generation)}
                 if present is not None and present.digest == generation.digest:
+                    if left:  # it serves already, because what is on disk failed: now that is set aside as well
+                        self._roll_back(chosen, present, frozenset(left))
                     return ReloadOutcome(ReloadResult.UNCHANGED, generation.digest)
                 future = self.begin(generation, reason=ROLLED_BACK, again=True)
             except ConfigurationRefused as refused:
                 problems = tuple(str(finding) for finding in refused.findings)
                 return ReloadOutcome(ReloadResult.REFUSED, "" if present is None else present.digest, problems)
-            left = {_words(each) for each in (present, self._on_disk) if each is not None}
-            self._roll_back(chosen, present, frozenset(left - {chosen.kept.identity}))
+            self._roll_back(chosen, present, frozenset(left))
             await self._compare(generation)
         return await asyncio.shield(future) if wait else await _at_once(future, generation)
 

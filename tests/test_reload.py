@@ -437,6 +437,24 @@ async def test_an_environment_that_fails_does_not_end_what_the_operator_chose(sc
     assert name_of(scene.fleet.wanted) == "first"
 
 
+async def test_what_serves_already_can_be_chosen_so_that_the_file_is_not_tried_again(scene: Scene) -> None:
+    await save(scene, "first")
+    first = scene.fleet.wanted
+    assert first is not None
+    scene.config.write_text(GOOD.format(name="second"))
+    await scene.reload()
+    scene.fleet.wanted = first  # its canary fell
+    outcome = await scene.reloader.rollback(first.digest, wait=True)
+    assert outcome.result is ReloadResult.UNCHANGED
+    assert "rolled back by the operator" in scene.reloader.on_disk.note
+    in_force = scene.reloader.in_force()
+    assert in_force is not None
+    assert in_force.instead_of, "a start knows it too"
+    (scene.folder / ".env").write_text("NEW=1\n")
+    await scene.reload()
+    assert name_of(scene.fleet.wanted) == "first"
+
+
 async def test_saving_what_was_gone_back_to_ends_the_going_back(scene: Scene) -> None:
     for name in ("first", "second"):
         await save(scene, name)
@@ -611,9 +629,11 @@ async def test_what_the_operator_went_back_from_is_not_started_either_while_it_s
         await save(scene, name)
     await scene.reloader.rollback(None, wait=True)
     keep(scene)
+    seen = len(scene.generations)
     await start(scene)
     assert name_of(scene.fleet.wanted) == "first"
     assert "rolled back by the operator" in scene.reloader.on_disk.note
+    assert {name_of(generation) for generation in scene.generations[seen:]} == {"first", "second"}, "both are redacted"
     await start(scene, last_good=False)
     assert name_of(scene.fleet.wanted) == "second", "without --last-good the file is what is started"
     scene.config.write_text(GOOD.format(name="third"))

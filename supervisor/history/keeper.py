@@ -41,6 +41,8 @@ class Keeper:
         match event:
             case ev.RolloutStarted() | ev.RolloutCompleted() | ev.RolloutFailed() | ev.ReplicaReady():
                 self._happened.set()
+            case ev.RolledBackByOperator():  # what was gone back from is kept beside it
+                self._happened.set()
             case ev.ReplicaExited(expected=False) | ev.ReplicaLaunchFailed() | ev.ReplicaSuspect():
                 self._happened.set()
 
