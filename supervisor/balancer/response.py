@@ -131,7 +131,8 @@ class ResponseReader:
             self._parsed = ResponseHead(0, b"", [], None, chunked=False, bodiless=False)
 
     def on_status(self, status: bytes) -> None:
-        self._parsed.reason += status
+        if not self.complete:
+            self._parsed.reason += status
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._within_head or self.complete:
