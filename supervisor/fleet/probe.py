@@ -1,7 +1,8 @@
-"""One probe of one replica: `/health/liveliness`, over a connection that nothing else uses.
+"""One probe of one replica: `/health/liveliness`, over a new connection that nothing else uses.
 
 The answer comes from the loop that serves requests, so a hung loop cannot look alive; nothing else of LiteLLM is asked,
-so a database that blinks does not take the pool down.
+so a database that blinks does not take the pool down. A connection that was kept would go on answering when the
+replica's socket is gone, and nobody else can reach it any more.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class LivenessProbe:
     async def ask(self) -> str | None:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(self._path, limit=1),
+                connector=aiohttp.UnixConnector(self._path, limit=1, force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )
