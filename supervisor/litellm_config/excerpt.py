@@ -14,6 +14,7 @@ from pathlib import Path
 from supervisor.errors import Finding, Severity
 
 _MAX_WIDTH = 120
+_MAX_LOOKED_AT = 10 * _MAX_WIDTH  # more than is shown, so that no secret is cut before it is masked
 _SECRET_NAME = re.compile(
     r"(api|access|master|private|signing|encryption|salt|license)[_-]?key|secret|token(?!s|izer)|passw|passphrase|"
     r"credential|connection_?string|database_?url|redis_?url|(^|[_-])(key|dsn|pass|pwd|sas)$|authorization|webhook|"
@@ -47,7 +48,7 @@ def with_excerpt(finding: Finding, sources: Mapping[Path, str]) -> Finding:
     if not 0 < finding.line <= len(lines):
         return finding
     number = f"{finding.line} | "
-    shown = masked(lines[finding.line - 1].replace("\t", " "))[:_MAX_WIDTH]
+    shown = masked(lines[finding.line - 1][:_MAX_LOOKED_AT].replace("\t", " "))[:_MAX_WIDTH]
     parts = [finding.hint] if finding.hint else []
     parts.append(number + shown)
     if finding.column is not None and finding.column <= _MAX_WIDTH:

@@ -253,3 +253,15 @@ def test_a_broken_line_of_the_env_file_is_a_warning_at_its_line(tmp_path):
     (tmp_path / ".env").write_text("A=1\n\n\n'broken\n")
     _, findings = examine(write(tmp_path, model("rpm: 5")), {})
     assert [(one.code, one.line, one.severity) for one in findings] == [("env-file-syntax", 4, Severity.WARNING)]
+
+
+@pytest.mark.timeout(60)  # a pattern that tries every beginning of every word would take minutes
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_very_long_word_does_not_hold_up_the_start(tmp_path, wrong: bool):
+    text = model(f"user: {'${UNSET}' if wrong else ''}{'word' * 50_000}")
+    if not wrong:
+        assert "word" * 50_000 in build(tmp_path, text).config_text
+        return
+    with pytest.raises(ConfigurationRefused) as refused:
+        build(tmp_path, text)
+    assert len(str(refused.value)) < 2000

@@ -26,7 +26,7 @@ _NO_SECRET = re.compile(
     r"_management_system)$|^(key|cache_key|tokens?|hash_key|partition_key|sort_key)$",
     re.IGNORECASE,
 )
-_WITH_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/@\s:]*:(?P<password>[^/@\s]+)@", re.IGNORECASE)
+_WITH_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]{0,31}://[^/@\s:]*:(?P<password>[^/@\s]+)@", re.IGNORECASE)
 _SHAPED = re.compile(
     r"(?:^|[\s:])(sk-[A-Za-z0-9_-]{16,}|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{20,}|xox[bap]-[\w-]{10,})"
 )
