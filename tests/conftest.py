@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+MARKS = {"e2e": "e2e", "integration": "integration", "faults": "integration"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(TESTS):
             kind = item.path.relative_to(TESTS).parts[0]
-            if kind in {"e2e", "integration"}:
-                item.add_marker(kind)
+            if kind in MARKS:
+                item.add_marker(MARKS[kind])
 
 
 @pytest.fixture

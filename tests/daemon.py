@@ -115,6 +115,7 @@ class Daemon:
             self.config.write_text(config)
         self.replicas = replicas
         self.admin_url = ""
+        self.command = command()
         self.mark = uuid.uuid4().hex
         self.environment = clean_environment(self.home) | {MARK: self.mark} | dict(environment or {})
         self.events: list[Document] = []
@@ -157,7 +158,7 @@ class Daemon:
         }
         settings.write_text(yaml.safe_dump(document))
         self._process = await asyncio.create_subprocess_exec(
-            *command(),
+            *self.command,
             "start",
             *self._flags,
             "--settings",

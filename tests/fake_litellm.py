@@ -47,6 +47,17 @@ and by request headers, for one request:
     x-fake-die: close            closes the connection without a response, and goes on serving
     x-fake-hang: 1               stops the event loop: nothing of this replica answers from then on
     x-fake-exit: 3               answers, then exits with that code
+    x-fake-wire: half-head       sends half of a response's head, and no more
+    x-fake-wire: half-head-end   …and closes the connection
+    x-fake-wire: no-end          sends half of a body whose length it announced, and no more
+    x-fake-wire: reset           begins a stream of events, and closes the connection after the first
+    x-fake-wire: garbage         sends what is no response
+    x-fake-wire: trickle         sends a body of ten bytes, one byte at a time
+    x-fake-wire: flood           sends a head that does not end
+    x-fake-wire: twice           sends two responses at once
+    x-fake-print: 1000           prints that many lines of 100 characters, then answers
+    x-fake-grow: 1               takes memory until there is no more, and is then killed, as the kernel does it
+    upgrade: websocket           accepts it; from then on everything is echoed
 
 POST bodies may be sized or chunked. `GET /fake/seen` answers `{"requests": N, "connections": N, "open": N, "gone": N}`:
 requests read in full, connections accepted and open now, and clients that left before their response was complete.
@@ -210,7 +221,7 @@ class _Fake:
             while (request := await _read(reader)) is not None:
                 self.requests += 1
                 try:
-                    if not await self._answer(request, writer):
+                    if not await self._answer(request, reader, writer):
                         break
                 except ConnectionError:
                     self.gone += 1
@@ -221,7 +232,7 @@ class _Fake:
             self.open -= 1
             writer.close()
 
-    async def _answer(self, request: _Request, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, request: _Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection stays open."""
         await asyncio.sleep(float(request.get("x-fake-delay", "0")))
         if request.get("x-fake-hang"):
@@ -231,6 +242,15 @@ class _Fake:
                 os.kill(os.getpid(), signal.SIGKILL)
             case "close":
                 return False
+        if kind := request.get("x-fake-wire"):
+            return await _misbehave(kind, writer)
+        if lines := request.get("x-fake-print"):
+            for number in range(int(lines)):
+                print(f"{number:<100}")
+        if request.get("x-fake-grow"):
+            _grow()
+        if request.get("upgrade") == "websocket":
+            return await _echo(reader, writer)
         if request.path == "/fake/seen":
             seen = {"requests": self.requests, "connections": self.connections, "open": self.open, "gone": self.gone}
             return await self._json(request, writer, seen)
@@ -332,6 +352,58 @@ def _head(status: int, content_type: str, framing: str) -> bytes:
         "\r\n",
     )
     return "\r\n".join(lines).encode()
+
+
+async def _misbehave(kind: str, writer: asyncio.StreamWriter) -> bool:
+    """Returns when the other side has had enough, where this one goes on or waits."""
+    begun = b"HTTP/1.1 200 OK\r\n"
+    sized = begun + b"content-type: text/plain\r\ncontent-length: 10\r\n\r\n"
+    match kind:
+        case "half-head" | "half-head-end":
+            writer.write(begun + b"content-le")
+        case "no-end":
+            writer.write(sized + b"01234")
+        case "reset":
+            writer.write(_head(200, "text/event-stream", "transfer-encoding: chunked"))
+            await _chunk(writer, b'data: {"choices": []}\n\n')
+        case "garbage":
+            writer.write(b"\0\xff\x80 this is no answer\r\n\r\n")
+        case "trickle":
+            writer.write(sized)
+            for digit in b"0123456789":
+                writer.write(bytes([digit]))
+                await writer.drain()
+                await asyncio.sleep(0.1)
+            return True
+        case "flood":
+            writer.write(begun)
+            while not writer.is_closing():
+                writer.write(b"x-more: " + b"x" * 1000 + b"\r\n")
+                await writer.drain()
+        case "twice":
+            writer.write(sized + b"the first!" + sized + b"the second")
+            return True
+    await writer.drain()
+    while kind in {"half-head", "no-end"} and not writer.is_closing():
+        await asyncio.sleep(0.02)
+    return False
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n")
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    return False
+
+
+def _grow() -> None:
+    taken = []
+    try:
+        while True:
+            taken.append(bytearray(16 << 20))
+    except MemoryError:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:

@@ -1,0 +1,30 @@
+"""One pool that most faults are done to, so that each costs its own time only. All tests here share one event loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.faults.pool import FaultPool, config
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def session_pool() -> AsyncIterator[FaultPool]:
+    async with FaultPool(count=3) as pool:
+        yield pool
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def pool(session_pool: FaultPool, request: pytest.FixtureRequest) -> AsyncIterator[FaultPool]:
+    """Three replicas that are well, on a configuration without faults, whatever the test before has done."""
+    if session_pool.config.read_text() != config():
+        session_pool.save(config())
+        await session_pool.run("reload", "--wait")
+    await session_pool.settled()
+    before = len(session_pool.output)
+    failed = request.session.testsfailed
+    yield session_pool
+    if request.session.testsfailed > failed:
+        session_pool.show(len(session_pool.output) - before)
