@@ -14,7 +14,7 @@ import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -147,10 +147,17 @@ class Load:
     async def finished_at_least(self, number: int, within: float = 60.0) -> None:
         """Returns when that many more requests than now have finished."""
         goal = len(self.results) + number
+        await self._until(lambda: len(self.results) >= goal, f"{number} more requests", within)
+
+    async def served_by(self, replicas: int, within: float = 60.0) -> None:
+        """Returns when so many replicas have answered; a new one is spared at first, so that may take a while."""
+        await self._until(lambda: len(self.per_replica()) >= replicas, f"{replicas} replicas had answered", within)
+
+    async def _until(self, so: Callable[[], bool], what: str, within: float) -> None:
         async with asyncio.timeout(within):
-            while len(self.results) < goal:
+            while not so():
                 if all(task.done() for task in self._tasks):
-                    raise AssertionError(f"the load ended before {number} more requests; {self.summary()}")
+                    raise AssertionError(f"the load ended before {what}; {self.summary()}")
                 await self._changed.wait()
 
     def per_replica(self) -> Counter[str | None]:

@@ -152,9 +152,9 @@ litellm_settings:
     [
         ("litellm_settings: {callbacks: [broken.handler]}", "litellm_settings.callbacks[0]", "no such luck ***"),
         (
-            "router_settings: {health_check_interval: 5}",
-            "router_settings.health_check_interval",
-            "NOT a valid router_settings",
+            "general_settings: {custom_auth: fine.handler}",
+            "general_settings.custom_auth",
+            "module 'fine' has no attribute 'handler'",
         ),
     ],
 )
@@ -164,6 +164,7 @@ def test_what_litellm_refuses_to_start_with_is_found_at_its_place(tmp_path: Path
         f"model_list:\n- {{model_name: a, litellm_params: {{model: openai/a, api_key: {TYPED}}}}}\n{section}\n"
     )
     (tmp_path / "broken.py").write_text(f"raise RuntimeError('no such luck {TYPED}')\n")
+    (tmp_path / "fine.py").write_text("")
     status, shown = deep(file, "--json")
     document = json.loads(shown)
     (found,) = [one for one in document["findings"] if one["code"] == "deep-not-loaded"]

@@ -206,11 +206,10 @@ async def test_scale_goes_up_and_down_without_a_request_lost(daemon: Daemon, azu
         up = await daemon.run("scale", "4")
         assert up.code == 0, up.output
         await daemon.until(lambda: len(daemon.find("replica_ready", since=since)) == 2, 60, "two more replicas")
-        await load.finished_at_least(20)
+        await load.served_by(4)
         down = await daemon.run("scale", "2")
         assert down.code == 0, down.output
         await daemon.until(lambda: len(daemon.find("replica_exited", since=since)) == 2, 90, "two replicas fewer")
     assert not load.failed, load.summary()
-    assert len(load.per_replica()) == 4
     assert all(event["expected"] for event in daemon.find("replica_exited", since=since))
     assert len((await daemon.settled())["replicas"]) == 2
