@@ -77,10 +77,19 @@ def test_a_header_that_carries_a_credential_is_hidden(build, name):
     assert "s3cr3t7" not in "\n".join(lines(build(), build(CONFIG + headers)))
 
 
-def test_what_was_written_into_a_list_is_hidden_where_it_is_known(build):
+def test_a_variable_that_was_written_into_a_list_is_told_by_its_name_when_it_changes(build):
     shown = "\n".join(lines(build(), build(environ={**ENVIRON, "LISTED_TOKEN": "listed-other-77"})))
-    assert "listed-" not in shown
-    assert "***" in shown
+    assert shown == "! environment: LISTED_TOKEN changed"
+
+
+def test_what_was_written_into_a_list_out_of_any_variable_is_told_by_its_name(build):
+    environ = {**ENVIRON, "PLAIN": "value-of-plain", "LONGER": "value-of-plain-and-more", "NO": "1"}
+    shown = "\n".join(
+        lines(build(), build(CONFIG + '  callbacks: ["${{LONGER}}", "x-${{PLAIN}}", "${{NO}}"]\n', environ))
+    )
+    assert "value-of-plain" not in shown
+    assert "- ${LONGER}" in shown
+    assert "- x-${PLAIN}" in shown
 
 
 def test_of_the_environment_names_are_told_and_no_values(build):
