@@ -95,7 +95,7 @@ class Soak:
             await traffic.stop()
         log = list(daemon.events)
         finished = await daemon.run("stop")
-        code = await daemon.wait() or finished.code
+        code = await daemon.wait()
         return Found(
             seed=self._seed,
             seconds=seconds,
@@ -105,7 +105,7 @@ class Soak:
             memory=self._memory,
             rests=self._rests,
             provider_open=self._provider_open,
-            ending=Ending(code, len(daemon.processes()), len(daemon.sockets())),
+            ending=Ending(code, finished.code, finished.output.strip(), len(daemon.processes()), len(daemon.sockets())),
         )
 
     @property

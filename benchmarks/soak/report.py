@@ -23,9 +23,11 @@ SHOWN = 20  # of a kind; the JSON has them all
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How the daemon ended when it was told to."""
+    """How the daemon ended when it was told to, and what the command said that told it."""
 
     code: int
+    command: int
+    said: str
     processes: int
     sockets: int
 
@@ -105,8 +107,11 @@ def _faults(found: Found, unexplained: Sequence[Request], trends: Sequence[Trend
     for text in defects(found.log):
         yield f"the daemon's log: {text}"
     ending = found.ending
-    if ending.code or ending.processes or ending.sockets:
-        yield f"litesup stop: exit {ending.code}, {ending.processes} processes and {ending.sockets} sockets left"
+    if ending.code or ending.command or ending.processes or ending.sockets:
+        yield (
+            f"litesup stop: exit {ending.command} ({ending.said}), the daemon's {ending.code}, "
+            f"{ending.processes} processes and {ending.sockets} sockets left"
+        )
 
 
 def lines(verdict: Verdict) -> Iterator[str]:

@@ -131,7 +131,7 @@ def soaked(**changes: Any) -> Found:
         memory=[Memory(float(at), 61.0, 91.0) for at in range(600)],
         rests=[dataclasses.replace(rest, at=at) for at in range(0, 600, 30)],
         provider_open=0,
-        ending=Ending(0, 0, 0),
+        ending=Ending(0, 0, "stopped", 0, 0),
     )
     return dataclasses.replace(found, **changes)
 
@@ -163,7 +163,9 @@ def creeping(name: str, by: float) -> list[Rest]:
         ({"provider_open": 1}, "still under way at the provider"),
         ({"requests": [dataclasses.replace(PLAIN, first_byte=NOON + 61)]}, "waited longer than 60 s"),
         ({"log": [event("uncaught_exception", 0) | {"level": "critical"}]}, "the daemon's log: uncaught_exception"),
-        ({"ending": Ending(0, 1, 0)}, "1 processes and 0 sockets left"),
+        ({"ending": Ending(0, 0, "stopped", 1, 0)}, "1 processes and 0 sockets left"),
+        ({"ending": Ending(1, 0, "stopped", 0, 0)}, "the daemon's 1"),
+        ({"ending": Ending(0, 5, "it is still stopping", 0, 0)}, "exit 5 (it is still stopping)"),
     ],
 )
 def test_each_of_these_is_a_fault(changes: dict[str, Any], fault: str):
