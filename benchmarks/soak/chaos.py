@@ -83,7 +83,9 @@ class Chaos:
     # Replicas.
 
     async def kill(self, source: random.Random, number: int = 1) -> str:
-        victims = source.sample(serving := await self._serving(), min(number, len(serving)))
+        """What is stopped is left to litesup, unless all are to go."""
+        serving = [each for each in await self._serving() if number >= MOST or each["pid"] not in self._stopped]
+        victims = source.sample(serving, min(number, len(serving)))
         for victim in victims:
             self._signal(victim["pid"], signal.SIGKILL)
         return _named(victims)
