@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
+from supervisor.allocator import give_back_large_blocks
 from supervisor.control.lock import InstanceLock
 from supervisor.events import Listener
 from supervisor.fleet.launch.auto import head_start
@@ -40,6 +41,7 @@ def run_daemon(
     try:
         first = first_generation(settings.config.absolute(), environ, state, last_good=settings.rollout.last_good)
         begun = head_start(settings.replicas.launcher, first.generation.environment)
+        give_back_large_blocks()
         from supervisor.daemon import serve
 
         return serve(settings, environ, runtime, state, lock, begun, listeners, source)
