@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from supervisor.balancer import replies, websocket
+from supervisor.balancer import refusals, replies, websocket
 from supervisor.balancer.dispatch import Dispatch
 from supervisor.balancer.grammar import Head
 from supervisor.balancer.headers import Credential, Framing, interim_head, request_head, request_id_of, response_head
@@ -62,7 +62,10 @@ class Surroundings:
 
 
 class Answered(web.StreamResponse):
-    """Tells aiohttp that the response has been written already, and whether the connection can serve another."""
+    """Tells aiohttp that the response has been written already, and whether the connection can serve another.
+
+    There is one of each for all requests, so nobody may change them.
+    """
 
     def __init__(self, *, keep_alive: bool) -> None:
         super().__init__()
@@ -82,7 +85,11 @@ _CLOSING = Answered(keep_alive=False)
 class Exchange:
     """One request. `run` once."""
 
-    def __init__(self, request: web.BaseRequest, head: Head, surroundings: Surroundings) -> None:
+    def __init__(
+        self, request: web.BaseRequest, head: Head, surroundings: Surroundings, *, standing: bool = False
+    ) -> None:
+        """`standing`: its connection has no place of its own, and gets one answer, which no replica is asked for."""
+        self._standing = standing
         self._request = request
         self._head = head
         self._around = surroundings
@@ -146,6 +153,8 @@ class Exchange:
         if kind is Kind.HEALTH or (kind is Kind.POOL_HEALTH and not access.has_credential(asked)):
             path = POOL_HEALTH_PATH if kind is Kind.POOL_HEALTH else self._path
             return self._ours(replies.health(path, self._around.health(), self._request_id), "answered")
+        if self._standing:
+            return self._refuse(refusals.CROWDED)
         decision = access.decide(asked, self._around.rules)
         if decision.refusal is not None:
             return self._refuse(decision.refusal)
@@ -320,7 +329,7 @@ class Exchange:
         self._by_us = outcome != "unavailable"
         unread = not self._request.content.is_eof()
         # A client that has been told not to send its body may or may not: where its next request begins is not known.
-        if self._around.stopping.is_set() or (unread and self._head.expects_continue):
+        if self._standing or self._around.stopping.is_set() or (unread and self._head.expects_continue):
             response.force_close()
         return response
 

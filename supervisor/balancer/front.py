@@ -39,13 +39,14 @@ class House:
 class ClientConnection(web.RequestHandler):
     """`next_message` tells a handler what the guard found out; `serving` is set while one is at work."""
 
-    __slots__ = ("_guard", "_head_timer", "_house", "serving", "standing")
+    __slots__ = ("_guard", "_head_timer", "_house", "_wire", "serving", "standing")
 
     def __init__(self, server: web.Server, house: House, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, lingering_time=LINGERING, **options)
         self._house = house
         self._guard = Guard(house.limits)
         self._head_timer: asyncio.TimerHandle | None = None
+        self._wire: asyncio.BaseTransport | None = None  # to its very end, where aiohttp forgets it earlier
         self.serving = False
         self.standing = False
 
@@ -53,14 +54,21 @@ class ClientConnection(web.RequestHandler):
         """What the guard knows of the request that aiohttp hands out next: both keep the order of the connection."""
         return self._guard.messages.popleft()
 
+    def make_room(self) -> None:
+        """Ends the connection now. An orderly end would wait for a client that may never read what it was sent."""
+        self.force_close()
+        if self._wire is not None:
+            cast("asyncio.Transport", self._wire).abort()
+
     # asyncio.Protocol.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._wire = transport
         peer = transport.get_extra_info("peername")
         place, leaving = self._house.crowd.arrive(self, peer[0] if isinstance(peer, tuple) else "")
         if leaving is not None:
-            leaving.force_close()
+            leaving.make_room()
         if place is Place.NONE:
             cast("asyncio.Transport", transport).abort()
         elif place is Place.STANDING:
@@ -70,6 +78,7 @@ class ClientConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._house.crowd.leave(self)
         self._stop_timer()
+        self._wire = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

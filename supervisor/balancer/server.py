@@ -29,7 +29,6 @@ from supervisor.balancer.pool import Pool
 from supervisor.balancer.relay import BadBody
 from supervisor.events import Events, RequestFinished
 from supervisor.policy.access import AccessRules, Refusal
-from supervisor.policy.routes import Kind, classify
 from supervisor.rotation import Rotation
 from supervisor.settings.schema import Settings
 from supervisor.status import BalancerStatus, Status
@@ -197,16 +196,11 @@ class Balancer:
         if message.head is None or message.refusal is not None:
             method = message.line.method.decode("ascii") if message.line is not None else "UNKNOWN"
             return self._refuse(message.refusal or refusals.BAD_LINE, method)
-        if connection.standing and classify(request.method, request.path).kind not in {Kind.HEALTH, Kind.POOL_HEALTH}:
-            return self._refuse(refusals.CROWDED, request.method)
         message.when_refused(lambda refusal: request.content.set_exception(BadBody(refusal)))
         try:
-            response = await Exchange(request, message.head, self._surroundings).run()
+            return await Exchange(request, message.head, self._surroundings, standing=connection.standing).run()
         finally:
             message.when_refused(None)
-        if connection.standing:
-            response.force_close()
-        return response
 
     def _refuse(self, refusal: Refusal, method: str) -> web.StreamResponse:
         """Answers what cannot be read, or is not to be, and closes: where the next request begins is not known."""

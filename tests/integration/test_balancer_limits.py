@@ -154,6 +154,38 @@ async def test_when_all_are_at_work_a_newcomer_gets_503_and_health_is_answered(d
 
 
 @on_both_loops
+async def test_nobody_gets_to_a_replica_from_a_standing_place_and_others_keep_their_connections(directory: Path):
+    gate = asyncio.Event()
+    async with no_complaints(), bench(Recorder(directory, answer=holding(gate)), limits={"connections": 1}) as b:
+        (client,) = await at_work(b, 1)
+        for target in ("/health", "/%68ealth", "/health/liveliness?", "/v1/models"):
+            answer = await b.ask("GET", target, KEY)
+            assert answer.status == (200 if target.startswith("/health/") else 503)
+            assert answer.one("connection") == "close"
+        assert (await b.ask("GET", "/health")).status == 200
+        gate.set()
+        assert (await client.answer()).status == 200
+        assert (await client.ask("GET", "/v1/models", KEY)).status == 200
+        assert (await client.ask("GET", "/v1/models", KEY)).status == 200
+        assert sum(1 for event in b.seen if event.slot is not None) == 3
+
+
+@on_both_loops
+async def test_who_makes_room_is_gone_also_when_it_does_not_read(directory: Path):
+    async with bench(ScriptedReplica(directory), limits={"connections": 1}) as b:
+        deaf = await b.connect()
+        deaf.pause_reading()
+        await eventually(lambda: len(b.balancer._house.crowd) == 1, within=5)
+        (connection,) = b.balancer._house.crowd._seated
+        transport = connection.transport
+        assert transport is not None
+        # What is left of an answer that the client does not take.
+        transport.write(b"x" * 50_000_000)
+        assert (await b.ask("GET", "/v1/models", KEY)).status == 200
+        await eventually(lambda: connection._wire is None, within=10)
+
+
+@on_both_loops
 async def test_even_the_standing_places_have_an_end_and_are_given_back(directory: Path):
     gate = asyncio.Event()
     limits = {"connections": 1, "head_timeout": 0.5}
