@@ -190,6 +190,8 @@ class Exchange:
                     return await self._through(dispatch, upstream, body, client, keyless=keyless)
                 except UpstreamError as error:
                     if self._client.begun:
+                        if body.failure is not None:
+                            raise ClientGone from None  # as good as: it breaks off its request while it is answered
                         dispatch.failed(error, upstream)
                         self._outcome = "cut"
                         return _CLOSING

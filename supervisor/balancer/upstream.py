@@ -18,6 +18,10 @@ READ_AHEAD = 256 * 1024
 """Bytes of a response that may wait for a slow client before the replica is made to wait."""
 
 
+_LOOK_AGAIN = 0.05
+"""Seconds after which what was there to be read has been."""
+
+
 class ResponseTimeout(UpstreamError):
     """The replica took the request and then said nothing for too long."""
 
@@ -77,7 +81,7 @@ class Connection(asyncio.Protocol):
         self._busy = True
         self.used += 1
         try:
-            if self.used > 1 and self._has_ended():
+            if self.used > 1 and self._unread():  # an end, or bytes that nobody asked for
                 raise NotSent("the connection had ended before anything was written")
             taken = self._sock.send(data)
         except BlockingIOError:
@@ -134,7 +138,7 @@ class Connection(asyncio.Protocol):
         """What has arrived of the body since the last call, without waiting."""
         chunks, self._chunks = self._chunks, []
         self._buffered = 0
-        if self._reading_paused and self._transport is not None:
+        if self._reading_paused and self._transport is not None and not self.closed:
             self._reading_paused = False
             self._active_at = self._loop.time()
             self._transport.resume_reading()
@@ -286,20 +290,24 @@ class Connection(asyncio.Protocol):
         if left > 0:
             self._timer = self._loop.call_later(left, self._check_silence)
             return
+        if self._unread():  # what came while nobody looked, as when the daemon itself was stopped, is no silence
+            self._timer = self._loop.call_later(_LOOK_AGAIN, self._check_silence)
+            return
         self._timer = None
         self._fail(ResponseTimeout(f"the replica was silent for {self._timeout:g} s"))
+        self.abort()  # now, so that an answer that comes in this very turn is nobody's
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _has_ended(self) -> bool:
-        """Whether the replica's end of the connection is there to be read, though the loop has not come to it yet."""
+    def _unread(self) -> bool:
+        """Whether bytes, or the replica's end of the connection, are there to be read: the loop comes to them later."""
         try:
             self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except OSError:
             return True
-        return True  # an end, or bytes that nobody asked for
+        return True

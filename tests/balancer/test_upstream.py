@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from supervisor.balancer.upstream import Connection
+from supervisor.balancer.upstream import Connection, ResponseTimeout
 from supervisor.errors import NotSent, ReplicaGivenUp, ReplicaLost, ResponseCut
 from tests.eventually import eventually
 
@@ -89,6 +89,29 @@ async def test_an_answer_that_comes_when_it_was_given_up_already_is_nobodys(pair
     with pytest.raises(ReplicaGivenUp):
         await asking
     assert pair.connection.closed
+
+
+async def test_an_answer_that_comes_when_its_time_is_over_already_is_nobodys(pair):
+    pair.send()
+    pair.connection._active_at -= 10  # longer than it waits
+    asking = asyncio.create_task(pair.connection.head())
+    await asyncio.sleep(0)
+    # Both in one turn of the loop, so that the answer is there before the one that asked for it is told.
+    pair.connection._check_silence()
+    pair.connection.data_received(ANSWER)
+    with pytest.raises(ResponseTimeout):
+        await asking
+    assert not pair.connection.finish()
+
+
+async def test_what_came_while_the_loop_stood_still_is_no_silence(pair):
+    pair.send()
+    pair.connection._active_at -= 10  # longer than it waits
+    pair.replica.sendall(ANSWER)
+    pair.connection._check_silence()
+    assert (await pair.connection.head()).status == 200
+    assert await pair.connection.body() == [b"ok"]
+    assert pair.connection.finish()
 
 
 async def test_what_is_not_http_is_a_cut(pair):

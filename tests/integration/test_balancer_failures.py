@@ -30,6 +30,25 @@ async def test_a_replica_that_refuses_is_passed_over_whatever_the_method(directo
 
 
 @on_both_loops
+async def test_what_a_client_breaks_off_itself_while_it_is_answered_is_no_failure_of_the_replica(directory: Path):
+    async def answer_early(call: Call) -> None:
+        await call.begin_stream()
+        await call.chunk(b"data: 1\n\n")
+        await call.reader.read()
+
+    async with bench(ScriptedReplica(directory, script=answer_early)) as b:
+        client = await b.connect()
+        await client.send("POST", CHAT, {"Transfer-Encoding": "chunked"})
+        await client.head()
+        client.writer.write(b"no size\r\n")
+        await client.reader.read()
+        await eventually(lambda: len(b.seen) == 1, within=5)
+        assert b.seen[0].outcome == "client_gone"
+        assert b.replicas[0].upstream.failures == 0
+        assert b.balancer.snapshot().failed == 0
+
+
+@on_both_loops
 async def test_a_pooled_connection_that_has_ended_is_replaced_by_another_to_the_same_replica(directory: Path):
     async def once(call: Call) -> None:
         await call.read_body()
