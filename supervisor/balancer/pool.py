@@ -57,7 +57,7 @@ class Pool:
             )
         except OSError as error:
             sock.close()
-            raise NotSent(f"could not connect: {error.strerror or type(error).__name__}") from None
+            raise _could_not(error) from None
         except BaseException:
             sock.close()
             raise
@@ -112,7 +112,10 @@ class Pool:
             connections[:] = [pair for pair in connections if pair[1] is not ended]
 
     async def _connected(self, loop: asyncio.AbstractEventLoop, path: Path) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError as error:  # no descriptor is left
+            raise _could_not(error) from None
         deadline = loop.time() + self._connect_timeout
         try:
             while True:
@@ -124,7 +127,11 @@ class Pool:
                 await asyncio.sleep(_CONNECT_PAUSE)
         except OSError as error:
             sock.close()
-            raise NotSent(f"could not connect: {error.strerror or type(error).__name__}") from None
+            raise _could_not(error) from None
         except BaseException:
             sock.close()
             raise
+
+
+def _could_not(error: OSError) -> NotSent:
+    return NotSent(f"could not connect: {error.strerror or type(error).__name__}")

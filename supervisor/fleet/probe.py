@@ -8,16 +8,27 @@ replica's socket is gone, and nobody else can reach it any more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import aiohttp
 
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class CannotAsk(Exception):
+    """This process lacks what a connection takes: that says nothing about the replica, which must not pay for it."""
+
 
 class Probe(Protocol):
     async def ask(self) -> str | None:
-        """None when it answered, else why not, in a few words. Never raises for a replica that is not there."""
+        """None when it answered, else why not, in a few words. Never raises for a replica that is not there.
+
+        Raises CannotAsk.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -47,6 +58,8 @@ class LivenessProbe:
         except TimeoutError:
             return f"no answer within {timeout:g} s"
         except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in _OURS:
+                raise CannotAsk from None
             return type(error).__name__
 
     async def close(self) -> None:
@@ -60,5 +73,8 @@ async def first_answer(probe: Probe, socket_path: Path, *, interval: float = 0.0
 
     Until there is a socket, looking for it is all that is done: a replica that loads LiteLLM needs the processor.
     """
-    while not socket_path.is_socket() or await probe.ask() is not None:  # noqa: ASYNC110  nobody sets an event
+    while True:
+        with contextlib.suppress(CannotAsk):
+            if socket_path.is_socket() and await probe.ask() is None:
+                return
         await asyncio.sleep(interval)

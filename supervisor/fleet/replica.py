@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from supervisor.errors import LaunchFailed
 from supervisor.fleet.launch.spec import Launcher, LaunchSpec, Process
 from supervisor.fleet.messages import Answered, Drained, Exited, Launched, Message, Overstayed, Probed, Unfit, Warmed
-from supervisor.fleet.probe import Probe, first_answer
+from supervisor.fleet.probe import CannotAsk, Probe, first_answer
 
 WarmUp = Callable[[int], Awaitable[str | None]]
 """Waits until the replica of this number warmed up: None, or why it is not complete."""
@@ -147,7 +147,8 @@ class Replica:
         while True:
             due = max(due + self._times().probe_interval, clock())
             await asyncio.sleep(due - clock())
-            self._post(Probed(number, await self._probe.ask()))
+            with contextlib.suppress(CannotAsk):
+                self._post(Probed(number, await self._probe.ask()))
 
     async def _pass_on_lines(self, process: Process) -> None:
         async for line in process.output():

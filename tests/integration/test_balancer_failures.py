@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
+import types
+import unittest.mock
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,25 @@ async def test_what_a_client_breaks_off_itself_while_it_is_answered_is_no_failur
         assert b.seen[0].outcome == "client_gone"
         assert b.replicas[0].upstream.failures == 0
         assert b.balancer.snapshot().failed == 0
+
+
+@on_both_loops
+async def test_while_the_daemon_has_no_descriptor_left_a_request_waits(directory: Path):
+    asked = 0
+
+    def now_and_then(*arguments: int) -> socket.socket:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return socket.socket(*arguments)
+
+    async with bench(ScriptedReplica(directory)) as b:
+        client = await b.connect()
+        scarce = types.SimpleNamespace(**{**vars(socket), "socket": now_and_then})
+        with unittest.mock.patch("supervisor.balancer.pool.socket", scarce):
+            assert (await client.ask("POST", CHAT, body=b"{}")).status == 200
+        assert asked == 3
 
 
 @on_both_loops
