@@ -1,9 +1,9 @@
 """A stand-in for Azure OpenAI that insists on what the real one insists on.
 
-It answers only `POST /openai/deployments/{deployment}/chat/completions?api-version=…` with the right `api-key` header, in
-plain JSON or as a stream, and refuses everything else in Azure's way. Under `/v1/chat/completions` it also speaks plain
-OpenAI, with a bearer token. It remembers every request, refused ones included, so that a test can say what reached
-the provider and what did not.
+It answers only `POST /openai/deployments/{deployment}/…?api-version=…` and `POST /openai/responses?api-version=…`, with the
+right `api-key` header, as JSON, a stream or sound, and refuses everything else in Azure's way. Under `/v1/…` it also
+speaks plain OpenAI, with a bearer token. Which APIs it has, and in what words, is `azure_apis`'s. It remembers every
+request, refused ones included, so that a test can say what reached the provider and what did not.
 
     async with FakeAzure(api_key="secret", deployments=["gpt-4o"]) as azure:
         azure.answer = Answer(chunks=20, pause=0.01)
@@ -25,6 +25,8 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from tests.azure_apis import DOCUMENTS, SPEECH, SPEECH_PATH, STREAMS, Request, Stream
+
 Document = dict[str, Any]
 
 
@@ -39,7 +41,10 @@ class Outcome(enum.Enum):
 
 @dataclass(slots=True)
 class Seen:
-    """One request as it arrived. `at` is monotonic seconds, `sent` the number of chunks sent so far."""
+    """One request as it arrived. `at` is monotonic seconds, `sent` the number of chunks sent so far.
+
+    `body` is its JSON document, or the fields of its form, in which a file is its bytes.
+    """
 
     method: str
     path: str
@@ -131,8 +136,10 @@ class FakeAzure:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_post("/openai/deployments/{deployment}/chat/completions", self._azure)
-        app.router.add_post("/v1/chat/completions", self._openai)
+        app.router.add_post("/openai/deployments/{deployment}/{api:.+}", self._azure)
+        app.router.add_post("/openai/{api:responses}", self._azure)
+        app.router.add_post("/v1/{api:.+}", self._openai)
+        app.router.add_get("/v1/models", self._models)
         app.router.add_route("*", "/{anything:.*}", self._elsewhere)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -167,17 +174,13 @@ class FakeAzure:
         changed.set()
 
     async def _see(self, request: web.Request) -> Seen:
-        raw = await request.read()
-        try:
-            body = json.loads(raw) if raw else {}
-        except ValueError:
-            body = {}
+        body = await _body(request)
         seen = Seen(
             method=request.method,
             path=request.path,
             query=dict(request.query),
             headers={name.lower(): value for name, value in request.headers.items()},
-            body=body if isinstance(body, dict) else {},
+            body=body,
             at=time.monotonic(),
         )
         self.requests.append(seen)
@@ -190,7 +193,7 @@ class FakeAzure:
             return self._refuse(seen, 404, "404", "Resource not found")
         if seen.headers.get("api-key") != self.api_key:
             return self._refuse(seen, 401, "401", "Access denied: invalid subscription key or wrong endpoint.")
-        if request.match_info["deployment"] not in self.deployments:
+        if request.match_info.get("deployment", seen.body.get("model")) not in self.deployments:
             return self._refuse(seen, 404, "DeploymentNotFound", "The API deployment for this resource does not exist.")
         return await self._answer(request, seen)
 
@@ -199,6 +202,10 @@ class FakeAzure:
         if seen.headers.get("authorization") != f"Bearer {self.api_key}":
             return self._refuse(seen, 401, "invalid_api_key", "Incorrect API key provided.")
         return await self._answer(request, seen)
+
+    async def _models(self, request: web.Request) -> web.StreamResponse:
+        """LiteLLM asks for this whenever it starts with a model of OpenAI's: no call, and not remembered."""
+        return web.json_response({"object": "list", "data": []})
 
     async def _elsewhere(self, request: web.Request) -> web.StreamResponse:
         return self._refuse(await self._see(request), 404, "404", "Resource not found")
@@ -210,6 +217,10 @@ class FakeAzure:
 
     async def _answer(self, request: web.Request, seen: Seen) -> web.StreamResponse:
         answer = self.choose(seen) if self.choose is not None else self.answer
+        api = request.match_info["api"]
+        if api not in DOCUMENTS and api != SPEECH_PATH:
+            return self._refuse(seen, 404, "404", "Resource not found")
+        asked = Request(seen.body, self._model(seen), next(self._numbers), answer.text)
         try:
             if answer.hang:
                 await asyncio.get_running_loop().create_future()
@@ -221,10 +232,12 @@ class FakeAzure:
                     status=answer.status,
                     headers=answer.headers,
                 )
-            elif seen.streamed:
-                response = await self._stream(request, seen, answer)
+            elif api == SPEECH_PATH:
+                response = web.Response(body=SPEECH, content_type="audio/mpeg", headers=answer.headers)
+            elif seen.streamed and api in STREAMS:
+                response = await self._stream(request, seen, answer, STREAMS[api](asked, chunk_texts(answer)))
             else:
-                response = web.json_response(self._completion(seen, answer), headers=answer.headers)
+                response = web.json_response(DOCUMENTS[api](asked), headers=answer.headers)
         except (asyncio.CancelledError, ConnectionError):
             seen.outcome = Outcome.CLIENT_GONE
             raise
@@ -234,52 +247,43 @@ class FakeAzure:
         finally:
             self._notify()
 
-    async def _stream(self, request: web.Request, seen: Seen, answer: Answer) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, seen: Seen, answer: Answer, stream: Stream) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **answer.headers})
         await response.prepare(request)
-        async for event in self._events(seen, answer):
-            await response.write(f"data: {event}\n\n".encode())
+        async for event in self._events(answer, stream):
+            await response.write(event)
             seen.sent += 1
             self._notify()
         await response.write_eof()
         return response
 
-    async def _events(self, seen: Seen, answer: Answer) -> AsyncIterator[str]:
-        number = next(self._numbers)
-        for position, text in enumerate(chunk_texts(answer)):
+    async def _events(self, answer: Answer, stream: Stream) -> AsyncIterator[bytes]:
+        for position, piece in enumerate(stream.pieces):
             if answer.steps is not None:
                 await answer.steps.turn(position)
             elif position:
                 await asyncio.sleep(answer.pause)
-            yield json.dumps(self._chunk(number, seen, {"role": "assistant", "content": text}, None))
+            yield piece
         if answer.steps is not None:
-            await answer.steps.turn(answer.chunks)
-        yield json.dumps(self._chunk(number, seen, {}, "stop"))
-        yield "[DONE]"
-
-    def _chunk(self, number: int, seen: Seen, delta: Document, finish: str | None) -> Document:
-        return {
-            "id": f"chatcmpl-{number}",
-            "object": "chat.completion.chunk",
-            "created": 1_700_000_000,
-            "model": self._model(seen),
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
-        }
-
-    def _completion(self, seen: Seen, answer: Answer) -> Document:
-        return {
-            "id": f"chatcmpl-{next(self._numbers)}",
-            "object": "chat.completion",
-            "created": 1_700_000_000,
-            "model": self._model(seen),
-            "choices": [
-                {"index": 0, "message": {"role": "assistant", "content": answer.text}, "finish_reason": "stop"}
-            ],
-            "usage": {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8},
-        }
+            await answer.steps.turn(len(stream.pieces))
+        for event in stream.closing:
+            yield event
 
     def _model(self, seen: Seen) -> str:
         return str(seen.body.get("model") or self.deployments[0])
+
+
+async def _body(request: web.Request) -> Document:
+    """A JSON document, or a form's fields; empty where it is neither."""
+    if request.content_type == "multipart/form-data":
+        form = await request.post()
+        return {name: value.file.read() if isinstance(value, web.FileField) else value for name, value in form.items()}
+    raw = await request.read()
+    try:
+        document = json.loads(raw) if raw else {}
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def prompts(requests: Iterable[Seen]) -> list[str]:

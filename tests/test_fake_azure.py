@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
+from tests import azure_apis
 from tests.fake_azure import Answer, FakeAzure, Outcome, Steps
 from tests.load import Load
 
@@ -48,6 +50,8 @@ async def test_it_answers_a_call_as_azure_is_called(azure: FakeAzure):
         ({"version": ""}, 404, "404"),
         ({"path": "/openai/deployments/other/chat/completions"}, 404, "DeploymentNotFound"),
         ({"path": "/chat/completions"}, 404, "404"),
+        ({"path": f"/openai/deployments/{DEPLOYMENT}/fine_tuning"}, 404, "404"),
+        ({"path": "/openai/responses", "model": "other"}, 404, "DeploymentNotFound"),
     ],
 )
 async def test_it_refuses_and_counts_what_azure_refuses(
@@ -57,6 +61,40 @@ async def test_it_refuses_and_counts_what_azure_refuses(
     assert got == status
     assert f'"code": "{code}"' in text
     assert len(azure.ended(Outcome.REFUSED)) == azure.count == 1
+
+
+@pytest.mark.parametrize("api", sorted(azure_apis.DOCUMENTS.keys() - {"responses"}))
+async def test_a_deployment_answers_in_the_words_of_the_api_that_was_called(azure: FakeAzure, api: str):
+    status, text = await ask(azure, f"/openai/deployments/{DEPLOYMENT}/{api}", input="ping")
+    asked = azure_apis.Request({"input": "ping"}, DEPLOYMENT, 1, "pong")
+    assert (status, json.loads(text)) == (200, azure_apis.DOCUMENTS[api](asked))
+
+
+async def test_responses_are_no_deployments_but_name_one(azure: FakeAzure):
+    status, text = await ask(azure, "/openai/responses", model=DEPLOYMENT, input="ping")
+    assert (status, json.loads(text)["output"][0]["content"][0]["text"]) == (200, "pong")
+
+
+async def test_a_form_is_remembered_by_its_fields(azure: FakeAzure):
+    form = aiohttp.FormData({"language": "en"})
+    form.add_field("file", b"\x00sound", filename="a.mp3", content_type="audio/mpeg")
+    url = f"{azure.url}/openai/deployments/{DEPLOYMENT}/audio/transcriptions?api-version=1"
+    async with aiohttp.ClientSession() as session, session.post(url, data=form, headers={"api-key": "right"}) as answer:
+        assert await answer.json() == {"text": "pong"}
+    assert azure.requests[0].body == {"language": "en", "file": b"\x00sound"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_model_that_is_offered_a_tool_calls_it_once(azure: FakeAzure, stream: bool):
+    tool = {"type": "function", "function": {"name": "weather"}}
+    turns: list[dict[str, str]] = [{"role": "user", "content": "ping"}]
+    _status, text = await ask(azure, messages=turns, tools=[tool], stream=stream)
+    assert '"name": "weather"' in text
+    assert '"finish_reason": "tool_calls"' in text
+    turns.append({"role": "tool", "content": "snow"})
+    _status, text = await ask(azure, messages=turns, tools=[tool], stream=stream)
+    assert '"finish_reason": "stop"' in text
+    assert "pong" in text
 
 
 async def test_a_stream_with_steps_sends_a_chunk_only_when_released(azure: FakeAzure):
