@@ -5,6 +5,7 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3))
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv)
+NPM := $(if $(shell command -v node),$(shell command -v npm))
 
 # With it set, every start of LiteLLM would compile some 600 modules anew: 11 s instead of 5.
 unexport PYTHONDONTWRITEBYTECODE
@@ -13,12 +14,13 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 PREFIX ?= /opt/litesup
 
-.PHONY: help run test check format bench soak lock clean setup install
+.PHONY: help run test check format bench soak lock clean setup sdk install
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make run     three LiteLLM replicas behind one port, with answers made up locally (no key, no network)"
 	@echo "make test    all tests; PYTEST_ARGS='tests/policy -x' for some of them"
+	@echo "make sdk     OpenAI's Node client for the tests, where Node and npm are installed; make test does it, too"
 	@echo "make check   ruff, mypy and the import contracts"
 	@echo "make install PREFIX=/opt/litesup   an environment of its own, with the command in PREFIX/bin"
 	@echo "make format  what ruff can put right by itself"
@@ -59,8 +61,17 @@ install:
 run: setup
 	@$(BIN)/litesup start --demo --replicas 3
 
-test: setup
+test: setup sdk
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The tests that need it are skipped where it is missing, and say so; with CI set they fail if it could have been there.
+sdk: $(if $(NPM),tests/sdk/node_modules/.package-lock.json)
+	@$(if $(NPM),:,echo "Node and npm are not installed: the tests that need them are skipped" >&2)
+
+tests/sdk/node_modules/.package-lock.json: tests/sdk/package.json tests/sdk/package-lock.json
+	@echo "Installing OpenAI's Node client for the tests …"
+	@cd tests/sdk && "$(NPM)" ci --no-progress --loglevel=error --fetch-retries=1 && touch node_modules/.package-lock.json || \
+		echo "npm could not install it: the tests that need it are skipped" >&2
 
 check: setup
 	@$(BIN)/ruff check .
@@ -86,5 +97,5 @@ lock:
 		--no-emit-index-url --no-header --quiet --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) tests/sdk/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -42,6 +43,14 @@ def test_every_requirement_is_locked_to_a_version_that_it_allows(requirement: Re
 
 def test_the_lock_names_no_index_and_no_address():
     assert not re.search(r"://|--(extra-)?index-url|--find-links|--trusted-host|^-e |\bfile:|@ ", LOCK, re.MULTILINE)
+
+
+def test_the_lock_of_the_node_packages_names_no_address_and_has_hashes():
+    packages = json.loads((ROOT / "tests" / "sdk" / "package-lock.json").read_text())["packages"]
+    installed = {name: package for name, package in packages.items() if name}
+    assert "node_modules/openai" in installed
+    assert all(package["integrity"].startswith("sha512-") for package in installed.values())
+    assert not any("resolved" in package for package in installed.values()), "tests/sdk/.npmrc keeps them out"
 
 
 def test_every_locked_package_has_hashes():

@@ -10,13 +10,14 @@ import pytest_asyncio
 
 from tests.daemon import GUIDE, Daemon
 from tests.fake_azure import Answer, FakeAzure
+from tests.sdk_pool import DEPLOYMENTS, SdkPool
 
 AZURE_KEY = "azure-key-0f6d2c91b7"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def azure_server() -> AsyncIterator[FakeAzure]:
-    async with FakeAzure(api_key=AZURE_KEY) as server:
+    async with FakeAzure(api_key=AZURE_KEY, deployments=DEPLOYMENTS) as server:
         yield server
 
 
@@ -48,6 +49,25 @@ async def pool(session_pool: Daemon, azure: FakeAzure, request: pytest.FixtureRe
     yield session_pool
     if request.session.testsfailed > failed:
         session_pool.show(len(session_pool.output) - before)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def session_sdk_pool(azure_server: FakeAzure) -> AsyncIterator[SdkPool]:
+    async with SdkPool(azure_server.url, AZURE_KEY) as pool:
+        yield pool
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def sdk_pool(
+    session_sdk_pool: SdkPool, azure: FakeAzure, request: pytest.FixtureRequest
+) -> AsyncIterator[SdkPool]:
+    """Two replicas with a model for each API, shared: a test leaves it as it found it, with both ready and at rest."""
+    await session_sdk_pool.settled()
+    before = len(session_sdk_pool.output)
+    failed = request.session.testsfailed
+    yield session_sdk_pool
+    if request.session.testsfailed > failed:
+        session_sdk_pool.show(len(session_sdk_pool.output) - before)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
