@@ -6,10 +6,14 @@ That it became ready is too little: one that dies a second later would be kept a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from supervisor import events as ev
 from supervisor.history.store import History, InForce
+
+TRY_AGAIN = 60.0
+"""Seconds until what could not be kept is tried again, if nothing happens before."""
 
 
 class Keeper:
@@ -49,7 +53,9 @@ class Keeper:
     async def run(self) -> None:
         """Runs until it is cancelled, whatever becomes of the disk."""
         while True:
-            await self._happened.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TRY_AGAIN if self._problem else None):
+                    await self._happened.wait()
             self._happened.clear()
             try:
                 async with asyncio.timeout(self._settle()):
@@ -65,8 +71,9 @@ class Keeper:
             await asyncio.to_thread(self._history.keep, found)
         except Exception as error:  # a full disk, a read-only one: a loud warning, never an end
             why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-            self._problem = f"{self._history.directory}: {why}"
-            self._events.publish(ev.GenerationNotKept(found.generation.digest, self._problem))
+            before, self._problem = self._problem, f"{self._history.directory}: {why}"
+            if self._problem != before:
+                self._events.publish(ev.GenerationNotKept(found.generation.digest, self._problem))
         else:
             self._kept, self._problem = found, ""
             self._events.publish(ev.GenerationKept(found.generation.digest))

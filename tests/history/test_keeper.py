@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from supervisor import events as ev
+from supervisor.history import keeper
 from supervisor.history.keeper import Keeper
 from supervisor.history.store import History, InForce
 from tests.eventually import eventually
@@ -88,6 +89,20 @@ async def test_an_expected_exit_and_a_request_do_not_disturb(scene: Scene) -> No
         scene.events.publish(ev.RequestFinished("POST", "chat", 200, "answered", 1, 1, 0.1, "x"))
         await asyncio.sleep(0)
         assert not scene.keeper._happened.is_set()
+
+
+async def test_a_disk_that_has_room_again_is_found_out_without_anything_else_happening(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "TRY_AGAIN", 0.02)
+    scene.history.directory.parent.joinpath("history").write_text("a file where the directory should be")
+    async with scene.running():
+        scene.serves = InForce(generation("a"), "start")
+        scene.events.publish(COMPLETED)
+        await eventually(lambda: scene.asked > 2, what="it tries again")
+        assert len(scene.of(ev.GenerationNotKept)) == 1, "said once"
+        scene.history.directory.unlink()
+        await eventually(lambda: bool(scene.of(ev.GenerationKept)), what="it is kept after all")
 
 
 async def test_a_disk_that_cannot_be_written_is_a_warning_until_it_can(scene: Scene) -> None:
