@@ -128,7 +128,7 @@ def _replica_table(replicas: Sequence[ReplicaStatus], now: float) -> RenderableT
         ("GENERATION", False),
         ("READY FOR", True),
         ("IN FLIGHT", True),
-        ("RSS", True),
+        ("MEMORY", True),
         ("RESTARTS", True),
     ):
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
@@ -143,7 +143,7 @@ def _replica_table(replicas: Sequence[ReplicaStatus], now: float) -> RenderableT
             replica.generation,
             duration(now - replica.ready_since) if replica.ready_since is not None else "-",
             str(replica.in_flight),
-            size(replica.rss_bytes),
+            size(replica.private_bytes),
             str(replica.restarts),
         ]
         table.add_row(*cells, *([note] if any(notes) else []))
