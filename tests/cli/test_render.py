@@ -21,7 +21,10 @@ def shown(status: Status, *, width: int = 120, colour: bool = False) -> str:
 
 
 def test_the_status_screen_is_aligned() -> None:
-    replicas = (replica_status(1), replica_status(10, state="draining", pid=123456, private_bytes=3 * 2**30, restarts=12))
+    replicas = (
+        replica_status(1),
+        replica_status(10, state="draining", pid=123456, private_bytes=3 * 2**30, restarts=12),
+    )
     text = shown(pool_status(Condition.DEGRADED, replicas))
     head, first, second = text.splitlines()[-3:]
     assert head.index("STATE") == first.index("ready") == second.index("draining")
