@@ -180,6 +180,8 @@ class Guard:
             self._empty_line = True
             self._at = begin + 2
             return True
+        if data.startswith(b"\n", begin):  # whatever the body before it ended with
+            return self._refuse(refusals.BAD_BYTE)
         end = data.find(b"\r\n", begin, begin + self._longest_line + 2)
         if end < 0:
             return self._incomplete(begin, self._longest_line + 1, refusals.LONG_TARGET)

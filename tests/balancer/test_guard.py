@@ -127,6 +127,12 @@ def test_limits_are_exact_whatever_the_split(data, refusal):
         assert said is refusal
 
 
+def test_a_bare_lf_is_one_even_behind_a_body_that_ends_with_cr():
+    first = POST + b"Content-Length: 5\r\n\r\nhell\r"
+    for pieces in ([first + b"\n" + GET], [first, b"\n" + GET], bytewise(first + b"\n" + GET)):
+        assert passed(*pieces) == (first + STAND_IN, [None, refusals.BAD_BYTE])
+
+
 FRAGMENTS = [
     *(GET, POST, CHUNKED, UPGRADE, b"GET http://h/ HTTP/1.1\r\n", b"\r\n", b"\r", b"\n", b"\x00", b" ", b":", b"Host: h\r\n"),
     *(b"Content-Length: 5\r\n\r\nhello", b"5\r\nhello\r\n", b"0\r\n\r\n", b"0\r\n", b"5;x=y\r\n", b"ffffffffffffffff\r\n"),
