@@ -56,6 +56,7 @@ and by request headers, for one request:
     x-fake-wire: flood           sends a head that does not end
     x-fake-wire: twice           sends two responses at once
     x-fake-print: 1000           prints that many lines of 100 characters, then answers
+    x-fake-keep: 100             takes that many MiB of memory for good
     x-fake-grow: 1               takes memory until there is no more, and is then killed, as the kernel does it
     upgrade: websocket           accepts it; from then on everything is echoed
 
@@ -83,6 +84,7 @@ from typing import IO, Any
 PROGRAM = Path(__file__).resolve()
 
 _kept_open: list[IO[str]] = []
+_kept: list[bytes] = []
 _REASONS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
 
 
@@ -247,6 +249,8 @@ class _Fake:
         if lines := request.get("x-fake-print"):
             for number in range(int(lines)):
                 print(f"{number:<100}")
+        if size := request.get("x-fake-keep"):
+            _kept.append(b"x" * (int(size) << 20))
         if request.get("x-fake-grow"):
             _grow()
         if request.get("upgrade") == "websocket":

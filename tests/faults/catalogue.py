@@ -106,6 +106,13 @@ _REPLICAS = _in(
         "a_replica_that_runs_out_of_memory_is_one_that_was_killed",
     ),
     (
+        "memory-grows",
+        "a replica's private memory grows beyond `recycle.private_memory`",
+        f"{NOTHING}; it is replaced, the replacement first",
+        "fleet.recycler:Recycler",
+        "a_replica_whose_memory_grows_is_replaced_before_it_ends_and_costs_no_request",
+    ),
+    (
         "replica-prints",
         "replicas print without end",
         NOTHING,

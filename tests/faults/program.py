@@ -6,6 +6,7 @@ Everything else is the product's: the command line, the daemon, the launchers. S
 
     TEST_CLOCK=PATH      the wall clock is wrong by as many seconds as that file says; the monotonic one is not
     TEST_NO_NAMES=1      no name can be resolved
+    TEST_HURRY=1         who is worn out is looked for all the time, and nobody is too young for it
     TEST_WITHOUT=NAME    one protection is taken out: see `without`
 """
 
@@ -27,6 +28,8 @@ def main() -> None:
     if os.environ.get("TEST_NO_NAMES"):
         _no_names()
     _other_replicas()
+    if os.environ.get("TEST_HURRY"):
+        _hurry()
     if name := os.environ.get("TEST_WITHOUT"):
         from tests.faults.without import take_out
 
@@ -44,6 +47,13 @@ def _other_replicas() -> None:
 
     start.head_start = functools.partial(start.head_start, program=PROGRAM)
     daemon.make_launcher = functools.partial(daemon.make_launcher, program=PROGRAM)
+
+
+def _hurry() -> None:
+    recycler: Any = importlib.import_module("supervisor.fleet.recycler")
+    recycling: Any = importlib.import_module("supervisor.policy.recycling")
+    recycler.Recycler.__init__.__kwdefaults__["look_every"] = 0.1
+    recycling.YOUNG = 0.0
 
 
 def _wrong_clock(path: Path) -> None:

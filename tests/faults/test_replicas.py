@@ -126,6 +126,20 @@ async def test_a_replica_that_runs_out_of_memory_is_one_that_was_killed(pool: Fa
     assert [event["status"] for event in pool.find("replica_exited", since=since)] == ["SIGKILL", "SIGKILL"]
 
 
+async def test_a_replica_whose_memory_grows_is_replaced_before_it_ends_and_costs_no_request():
+    limit = {"recycle": {"private_memory": 128 << 20, "jitter": 0}}
+    async with FaultPool(environment={"TEST_HURRY": "1"}, settings=limit) as pool:
+        since = len(pool.events)
+        async with pool.load() as load:
+            grown = int((await pool.ask({"x-fake-keep": "200"})).one("x-litesup-replica"))
+            recycled = await pool.event("replica_recycled", since=since, within=PATIENCE)
+            assert (recycled["slot"], recycled["surge"]) == (grown, True)
+            await replaced(pool, since, grown)
+            await load.finished_at_least(20)
+        assert not load.failed, load.summary()
+        assert all(event["expected"] for event in pool.find("replica_exited", since=since))
+
+
 async def test_a_replica_that_prints_without_end_is_not_made_to_wait(pool: FaultPool):
     since = len(pool.events)
     async with pool.load(headers={"x-fake-print": "2000"}) as load:

@@ -24,6 +24,7 @@ from tests.daemon import ROOT
 from tests.faults.catalogue import named
 
 LONG = 3600.0
+PATIENCE = 20.0  # seconds that each wait of the test may take here, where it will be in vain
 
 
 def _module(name: str) -> Any:
@@ -214,11 +215,16 @@ def _a_refusal_ends_it() -> None:
     Keeper.run = fail  # type: ignore[method-assign]
 
 
+def _nobody_is_worn_out() -> None:
+    _module("supervisor.fleet.recycler").next_recycling = lambda wears, limits, *, available: None
+
+
 REMOVALS: dict[str, Removal] = {
     "replica-killed": Removal("send a request whose replica died to another", _no_second_try),
     "request-that-kills": Removal("stop after two deaths", _no_end_of_tries),
     "replica-stopped": Removal("give up or kill a replica that misses its probes", _nobody_is_silent),
     "socket-removed": Removal("connect anew for each probe", _a_kept_connection_for_probes),
+    "memory-grows": Removal("replace a replica that has grown", _nobody_is_worn_out),
     "replica-leaves-children": Removal("kill the session of a replica that ended", _children_are_left),
     "stream-cut": Removal("end visibly what was cut", _what_is_cut_looks_whole),
     "reset": Removal("end visibly what was cut", _what_is_cut_looks_whole),
@@ -247,9 +253,8 @@ def fails_without(name: str) -> bool:
     """Runs the fault's test with the protection taken out of its daemon."""
     test = str(Path(__file__).parent / named(name).test)
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", "100", test]
-    finished = subprocess.run(
-        command, check=False, cwd=ROOT, env={**os.environ, "TEST_WITHOUT": name}, capture_output=True, text=True
-    )
+    environment = {**os.environ, "TEST_WITHOUT": name, "TEST_PATIENCE": str(PATIENCE)}
+    finished = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
     failed = finished.returncode == 1
     reason = next((line for line in finished.stdout.split("\n") if line.startswith("E  ")), "E   it passed")
     print(f"{name:26} {'fails' if failed else 'STILL PASSES'}: {reason[1:].strip()[:150]}", flush=True)
