@@ -313,7 +313,7 @@ _CHANGES = _in(
         NOTHING,
         "fleet.launch.forked:ForkedLauncher",
         "a_replica_that_dies_while_the_environment_changes_costs_no_request",
-        "test_outage.py::test_a_change_of_the_environment_cuts_nothing_either",
+        "test_outage.py::test_good_changes_cut_nothing_and_a_long_stream_holds_up_nothing",
     ),
     (
         "watch-overflow",
