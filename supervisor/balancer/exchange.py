@@ -159,7 +159,7 @@ class Exchange:
         if decision.refusal is not None:
             return self._refuse(decision.refusal)
         try:
-            return await self._through_replicas(decision.client, keyless=decision.verdict is Verdict.KEYLESS)
+            return await self._through_replicas(decision)
         except NobodyReady as nobody:
             return self._ours(
                 replies.unavailable(str(nobody), self._request_id, retry_after=nobody.retry_after), "unavailable"
@@ -169,7 +169,7 @@ class Exchange:
             response.force_close()
             return response
 
-    async def _through_replicas(self, client: str, *, keyless: bool) -> web.StreamResponse:
+    async def _through_replicas(self, decision: access.Decision) -> web.StreamResponse:
         """Gives the request to one replica after the other, until one answers or policy says that it is enough."""
         around = self._around
         body = await self._read_body()
@@ -187,7 +187,7 @@ class Exchange:
             while True:
                 upstream = await dispatch.lease()
                 try:
-                    return await self._through(dispatch, upstream, body, client, keyless=keyless)
+                    return await self._through(dispatch, upstream, body, decision)
                 except UpstreamError as error:
                     if self._client.begun:
                         if body.failure is not None:
@@ -206,11 +206,11 @@ class Exchange:
             body.forget()
 
     async def _through(
-        self, dispatch: Dispatch, upstream: Upstream, body: RequestBody, client: str, *, keyless: bool
+        self, dispatch: Dispatch, upstream: Upstream, body: RequestBody, decision: access.Decision
     ) -> web.StreamResponse:
         """One attempt with one replica. Raises UpstreamError."""
         request = self._request
-        connection = await self._send(upstream, body, client, keyless=keyless)
+        connection = await self._send(upstream, body, decision)
         pump: asyncio.Task[None] | None = None
         try:
             body.opening_sent()
@@ -257,7 +257,7 @@ class Exchange:
                 pump.cancel()
                 await asyncio.wait({pump})
 
-    async def _send(self, upstream: Upstream, body: RequestBody, client: str, *, keyless: bool) -> Connection:
+    async def _send(self, upstream: Upstream, body: RequestBody, decision: access.Decision) -> Connection:
         """Sends the request's opening over an idle connection, or over a new one. Raises NotSent for the new one only.
 
         An idle connection that has ended says nothing about the replica, so it does not count against it.
@@ -267,10 +267,11 @@ class Exchange:
             request.method,
             request.raw_path,
             request.raw_headers,
-            client=client,
+            client=decision.client,
             request_id=self._request_id,
             chunked=self._head.chunked,
-            credential=_credential(upstream) if keyless else None,
+            credential=_credential(upstream) if decision.verdict is Verdict.KEYLESS else None,
+            proxied=decision.proxied,
             upgrade=b"websocket" if self._websocket else None,
         )
         opening = head + body.opening()

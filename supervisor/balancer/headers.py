@@ -21,6 +21,9 @@ _HOP_BY_HOP = frozenset(
 _NEVER_NOMINATED = frozenset({b"host", b"content-length"})
 # Expect is between the client and the balancer, which answers it; X-Forwarded-For is written anew.
 _NOT_FORWARDED = _HOP_BY_HOP | {b"expect", b"x-forwarded-for"}
+# How a proxy says by whom, and under which name, it was reached. LiteLLM believes it of whoever sends it.
+_PROXYS_WORD = b"x-forwarded-"
+_NOT_FROM_CLIENTS = _NOT_FORWARDED | {b"forwarded", b"x-real-ip"}
 _LENGTH = frozenset({b"content-length"})
 _LENGTHLESS = frozenset({101, 204})  # RFC 9110, section 8.6
 _REQUEST_ID_LIMIT = 200
@@ -56,20 +59,22 @@ def request_head(
     request_id: str,
     chunked: bool,
     credential: Credential | None,
+    proxied: bool = False,
     upgrade: bytes | None = None,
 ) -> bytes:
     """The request as the replica gets it. `target` goes as it came, byte for byte.
 
-    `credential` is added unless the request has a field of that name: what a client brings is never replaced.
+    `credential` is added unless the request has a field of that name: what a client brings is never replaced. What only
+    a proxy can know is left out unless it was `proxied` by one that is listed.
     """
-    dropped = _dropped(_NOT_FORWARDED, headers)
+    dropped = _dropped(_NOT_FORWARDED if proxied else _NOT_FROM_CLIENTS, headers)
     lines = [method.encode("ascii"), b" ", target.encode("utf-8", "surrogateescape"), b" HTTP/1.1\r\n"]
     sent_id = request_id.encode("ascii", "replace")
     identified = hosted = False
     given = credential is None
     for name, value in headers:
         lowered = name.lower()
-        if lowered in dropped:
+        if lowered in dropped or (not proxied and lowered.startswith(_PROXYS_WORD)):
             continue
         if lowered == b"host":
             hosted = True

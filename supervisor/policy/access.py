@@ -34,7 +34,18 @@ CREDENTIAL_HEADERS = frozenset({
 CREDENTIAL_QUERY = frozenset({"key", "litellm_user_api_key"})
 CREDENTIAL_SUBPROTOCOL = "openai-insecure-api-key."  # how a browser's WebSocket carries one
 
-FORWARDING_HEADERS = ("forwarded", "x-forwarded-for", "via")
+FORWARDING_HEADERS = (
+    "forwarded",
+    "x-forwarded-for",
+    "via",
+    "x-real-ip",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "cdn-loop",
+)
+"""By which a request shows that it came through a proxy."""
 _LONGEST_ADDRESS = 64  # characters, with a zone; what is longer would only fill the cache
 _IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
@@ -86,11 +97,15 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`client` is the one address that the replica is told."""
+    """`client` is the one address that the replica is told.
+
+    `proxied`: a listed proxy sent this, so what it says of how it was reached counts.
+    """
 
     verdict: Verdict
     client: str
     refusal: Refusal | None = None
+    proxied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +125,14 @@ class Client:
     """Who asks: the address nearest to the client that somebody listed vouches for.
 
     `hops` is how many listed proxies the request came through for certain; `claimed` says that it carries more than
-    those added.
+    those added; `proxied`, that the peer is one of them.
     """
 
     text: str
     address: Address | None
     hops: int
     claimed: bool
+    proxied: bool = False
 
 
 _NOT_ALLOWED = Refusal(403, "address_not_allowed", "this address may not use this proxy (access.allow)")
@@ -157,11 +173,11 @@ def decide(asked: Asked, rules: AccessRules) -> Decision:
     if rules.allow and not _within(client.address, rules.allow):
         return Decision(Verdict.REFUSE, client.text, _NOT_ALLOWED)
     if has_credential(asked) or _is_preflight(asked):
-        return Decision(Verdict.PASS, client.text)
+        return Decision(Verdict.PASS, client.text, proxied=client.proxied)
     refusal = _keyless_refusal(asked, client, rules)
     if refusal is not None:
         return Decision(Verdict.REFUSE, client.text, refusal)
-    return Decision(Verdict.KEYLESS, client.text)
+    return Decision(Verdict.KEYLESS, client.text, proxied=client.proxied)
 
 
 def has_credential(asked: Asked) -> bool:
@@ -190,7 +206,7 @@ def identify(peer: str, headers: Headers, rules: AccessRules) -> Client:
         text = _without_port(chain.pop())
         address = parse_address(text)
     claimed = bool(chain) or any(len(_elements(headers, name)) > hops for name in ("via", "forwarded"))
-    return Client(text if address is not None else "unknown", address, hops, claimed)
+    return Client(text if address is not None else "unknown", address, hops, claimed, proxied=True)
 
 
 def parse_address(text: str) -> Address | None:

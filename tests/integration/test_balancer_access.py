@@ -88,6 +88,26 @@ async def test_only_trusted_addresses_may_come_without_a_key(directory: Path):
 
 
 @on_both_loops
+async def test_only_a_listed_proxy_may_say_how_it_was_reached(directory: Path):
+    told = {
+        "X-Forwarded-Proto": "https",
+        "x-forwarded-user": "root",
+        "Forwarded": "proto=https",
+        "X-Real-Ip": "1.1.1.1",
+    }
+    own = {**told, "X-Forwarded-For": "10.1.2.3", "Via": "1.1 p", "Authorization": "Bearer sk-1"}
+    async with bench(ScriptedReplica(directory)) as b:
+        assert (await b.ask("POST", CHAT, own, b"{}")).status == 200
+        (request,) = b.replicas[0].requests
+        assert not [name for name in told if request.all(name)]
+        assert (request.one("via"), request.one("x-forwarded-for")) == ("1.1 p", "127.0.0.1")
+    async with bench(ScriptedReplica(directory, 1), access={"proxies": ["127.0.0.1/32"]}) as b:
+        assert (await b.ask("POST", CHAT, own, b"{}")).status == 200
+        (request,) = b.replicas[0].requests
+        assert {name: request.one(name) for name in told} == told
+
+
+@on_both_loops
 async def test_an_open_port_objects_to_settings_under_which_it_would_be_unguarded(directory: Path) -> None:
     async with bench(balancer={"host": ["0.0.0.0"]}, access={"allow": ["127.0.0.0/8"]}) as b:
         b.balancer.allows(Settings.model_validate({"access": {"trusted": []}}))

@@ -253,6 +253,10 @@ def test_a_mapped_network_is_the_ipv4_network_that_it_means():
         [("X-Forwarded-For", "127.0.0.1")],
         [("X-Forwarded-For", "")],
         [("Via", "1.1 proxy")],
+        [("X-Real-IP", "127.0.0.1")],
+        [("X-Forwarded-Proto", "https")],
+        [("X-Forwarded-Host", "localhost")],
+        [("CDN-Loop", "cdn")],
     ],
 )
 def test_what_a_page_or_an_unlisted_proxy_sends_is_no_trusted_client(headers):
