@@ -86,6 +86,7 @@ class BalancerStatus:
     held_bytes: int = 0  # of request bodies, kept for another replica
     clients: int = 0  # connections that are open, with a request or without
     idle_upstream: int = 0  # connections to replicas, kept for the next request
+    turned_away: int = 0  # connections closed without an answer, because even the places beyond the limit were taken
 
 
 @dataclass(frozen=True, slots=True)

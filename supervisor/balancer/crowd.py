@@ -39,6 +39,7 @@ class Crowd(Generic[Connection]):
         self._standing: set[Connection] = set()
         self._idle: dict[Connection, None] = {}
         self._per_address: Counter[str] = Counter()
+        self.turned_away = 0  # connections that got no place at all, and no answer
 
     def rule(self, most: int, most_per_address: int = 0) -> None:
         """From now on; nobody who is here is sent away for that."""
@@ -60,6 +61,7 @@ class Crowd(Generic[Connection]):
             full = leaving is None
         if full:
             if len(self._standing) >= STANDING:
+                self.turned_away += 1
                 return Place.NONE, None
             self._standing.add(connection)
             return Place.STANDING, None

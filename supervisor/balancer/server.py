@@ -157,6 +157,7 @@ class Balancer:
             held_bytes=self._surroundings.held.used,
             clients=len(self._house.crowd),
             idle_upstream=self._pool.idle,
+            turned_away=self._house.crowd.turned_away,
         )
 
     def _connection(self) -> ClientConnection:

@@ -198,6 +198,11 @@ class _FromStatus(Collector):
             "Clients connected, with a request or without.",
             value=balancer.clients,
         )
+        yield CounterMetricFamily(
+            "litesup_client_connections_turned_away",
+            "Connections closed without an answer, because even the places beyond limits.connections were taken.",
+            value=balancer.turned_away,
+        )
         yield GaugeMetricFamily(
             "litesup_upstream_connections_idle",
             "Connections to replicas that are kept for the next request.",

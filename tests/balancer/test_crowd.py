@@ -36,6 +36,7 @@ def test_when_all_are_at_work_a_few_may_stand_and_the_rest_go():
     assert [crowd.arrive(number, "x")[0] for number in range(1, STANDING + 2)] == [Place.STANDING] * STANDING + [
         Place.NONE
     ]
+    assert crowd.turned_away == 1
     crowd.end(1)  # who stands has had his answer, and does not get a seat for it
     assert crowd.idle == 0
     crowd.leave(1)

@@ -198,6 +198,7 @@ async def test_even_the_standing_places_have_an_end_and_are_given_back(directory
         for task in ended:
             with contextlib.suppress(ConnectionError):
                 assert task.result() == b""
+        assert b.balancer.snapshot().turned_away == 40 - 32
         assert (await b.ask("GET", "/health/liveliness")).status == 200
         gate.set()
         assert (await client.answer()).status == 200

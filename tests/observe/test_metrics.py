@@ -44,6 +44,7 @@ def test_the_metrics_have_the_names_that_dashboards_are_built_on(metrics: Metric
         "litesup_requests_in_flight",
         "litesup_requests_waiting",
         "litesup_client_connections",
+        "litesup_client_connections_turned_away_total",
         "litesup_upstream_connections_idle",
         "litesup_tasks",
         "litesup_request_retries_total",
@@ -153,7 +154,7 @@ def test_two_daemons_in_one_process_do_not_share_their_counts(metrics: Metrics) 
 
 
 def test_what_must_not_grow_while_nothing_happens_is_a_gauge() -> None:
-    at_rest = dataclasses.replace(pool_status().balancer, clients=7, idle_upstream=5, held_bytes=3)
+    at_rest = dataclasses.replace(pool_status().balancer, clients=7, idle_upstream=5, held_bytes=3, turned_away=2)
     busy = Metrics(
         lambda: dataclasses.replace(pool_status(), balancer=at_rest), dropped_lines=lambda: 0, tasks=lambda: 34
     )
@@ -161,3 +162,4 @@ def test_what_must_not_grow_while_nothing_happens_is_a_gauge() -> None:
     assert value(busy, "litesup_upstream_connections_idle") == 5
     assert value(busy, "litesup_held_bytes") == 3
     assert value(busy, "litesup_tasks") == 34
+    assert value(busy, "litesup_client_connections_turned_away_total") == 2
