@@ -81,12 +81,14 @@ async def test_an_upload_that_stalls_is_a_408(pool: FaultPool):
 
 
 async def test_a_client_that_leaves_before_its_answer_leaves_nothing(pool: FaultPool):
+    before = (await pool.status())["balancer"]["failed"]
     clients = [await pool.begin({"x-fake-delay": "600"}) for _ in range(3)]
     await pool.holds(3)
     for client in clients:
         client.leave()
     await pool.holds(0)
     assert (await pool.ask()).status == 200
+    assert (await pool.status())["balancer"]["failed"] == before, "nobody waited for an answer to time out"
 
 
 async def test_a_client_that_leaves_its_stream_is_left_by_the_replica_too(pool: FaultPool):
