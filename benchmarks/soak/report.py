@@ -16,7 +16,10 @@ from benchmarks.soak.judge import Judge, Request, Why, defects, moment
 
 MAY_RISE = 2.0
 """MiB of memory, over the second half of ten minutes; a shorter soak has less of it, and a longer one more."""
-LEAST = 1.5  # MiB; what an allocator keeps by chance
+WARM_AFTER = 240.0
+"""Seconds until a daemon has done everything once, in each of its threads, and its logbook is full."""
+WARMING = 12.0
+"""MiB that it may grow by then. A soak whose second half begins earlier can only tell that it does not run away."""
 LONGEST = 60.0  # seconds for a first byte; what waited longer has waited for nothing
 SHOWN = 20  # of a kind; the JSON has them all
 
@@ -78,7 +81,7 @@ def judged(found: Found) -> Verdict:
 
 
 def _trends(found: Found) -> Iterator[Trend]:
-    allowed = max(LEAST, MAY_RISE * found.seconds / 600.0)
+    allowed = MAY_RISE * found.seconds / 600.0 if found.seconds / 2 >= WARM_AFTER else WARMING
     for name in ("uss", "rss"):
         under_load = [(sample.at, getattr(sample, name)) for sample in found.memory]
         yield trend(f"{name} under load, MiB", later_half(under_load, until=found.seconds), allowed=allowed)

@@ -173,3 +173,10 @@ def test_each_of_these_is_a_fault(changes: dict[str, Any], fault: str):
     assert not verdict.passed
     assert any(fault in each for each in verdict.faults), verdict.faults
     assert f"failed: {len(verdict.faults)} faults" in "\n".join(report.lines(verdict))
+
+
+def test_a_short_soak_is_over_before_the_daemon_is_warm_and_so_allows_it_more():
+    warming = [Memory(float(at), 50.0 + at / 20, 70.0) for at in range(120)]
+    assert judged(soaked(seconds=120.0, memory=warming, rests=soaked().rests[:4])).passed
+    running_away = [Memory(float(at), 50.0 + at / 2, 70.0) for at in range(120)]
+    assert not judged(soaked(seconds=120.0, memory=running_away, rests=soaked().rests[:4])).passed
