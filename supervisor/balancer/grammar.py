@@ -19,11 +19,14 @@ from supervisor.policy.access import Refusal
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]"
 
+# Only what is a single class is matched possessively, no group: where one begins to match and then does not, Pythons
+# before 3.11.5 take what was tried for matched (python/cpython#106052), and "5;" were the size of a chunk.
+
 # RFC 9112, section 3: exactly one space between the parts. A target is what a URI may hold, less "#", and what some
 # clients do not bother to encode; a byte that no URI can hold is none.
 _LINE = re.compile(rb"(" + _TOKEN + rb"++) ([!-~]++) HTTP/([0-9])\.([0-9])")
 # RFC 9110, section 5: no space before the colon; a line that begins with space would be a fold.
-_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:" + _TEXT + rb"*+\r\n)*+")
+_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:" + _TEXT + rb"*+\r\n)*")
 _STRAY = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n")
 _CONTROLS = re.compile(
     rb"\r\n(?i:(host|content-length|transfer-encoding|connection|upgrade|expect)):[\t ]*+([^\r]*+)",
@@ -31,7 +34,7 @@ _CONTROLS = re.compile(
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*+)(.*+)")
 # RFC 3986, section 3.2.2, without userinfo, and without the comma that would make a list of it.
 _HOST = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]++\]|(?:[A-Za-z0-9._~!$&'()*+;=\-]|%[0-9A-Fa-f]{2})++)(?::[0-9]{0,5})?",
+    rb"(?:\[[0-9A-Fa-f:.]++\]|(?:[A-Za-z0-9._~!$&'()*+;=\-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?",
 )
 _LONGEST_LENGTH = 18  # digits: what a signed 64 bit number surely holds
 _AROUND_TARGET = len("OPTIONS  HTTP/1.1")
@@ -207,12 +210,12 @@ def _elements(value: bytes) -> list[bytes]:
 
 
 # RFC 9112, section 7.1: a size, then extensions, which are read past: nobody here knows one.
-_QUOTED = rb'"(?:[\t !\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
+_QUOTED = rb'"(?:[\t !\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
 _CHUNK = re.compile(
     rb"([0-9A-Fa-f]{1,16}+)((?:[\t ]*+;[\t ]*+" + _TOKEN + rb"++(?:[\t ]*+=[\t ]*+(?:" + _TOKEN + rb"++|" + _QUOTED
-    + rb"))?+)*+)",
+    + rb"))?)*)",
 )  # fmt: skip
-_CHUNK_BEGUN = re.compile(rb"[0-9A-Fa-f]{0,16}+(?:(?<=[0-9A-Fa-f])[\t ;]" + _TEXT + rb"*+)?+\r?+")
+_CHUNK_BEGUN = re.compile(rb"[0-9A-Fa-f]{0,16}+(?:(?<=[0-9A-Fa-f])[\t ;]" + _TEXT + rb"*+)?\r?+")
 
 
 def chunk_size(data: bytes | bytearray, begin: int, end: int) -> tuple[int, int] | None:
