@@ -27,6 +27,7 @@ from supervisor.fleet.launch.spec import LaunchSpec, Process
 from supervisor.fleet.launch.standby import LOSSES
 from tests.eventually import eventually
 from tests.fake_litellm import PROGRAM
+from tests.processes import children
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
 
@@ -228,10 +229,6 @@ async def test_one_that_loads_for_nobody_any_more_is_ended(forked: Forked):
     assert not any(alive(pid) for pid in begun)
     await listening(await forked.launch())
     assert forked.server == first
-
-
-def children() -> list[int]:
-    return [child.pid for child in psutil.Process().children()]
 
 
 async def test_a_cancelled_preparation_does_not_take_it_from_another(forked: Forked):

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiohttp
-import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -32,6 +31,7 @@ from supervisor.policy.rollout import Rules
 from supervisor.rotation import Rotation
 from tests import fake_litellm
 from tests.eventually import eventually
+from tests.processes import children
 
 RESTART = RestartRules(initial=0.05, maximum=0.2, maximum_when_short=0.05, early=0.5)
 
@@ -232,7 +232,3 @@ async def told(made: Fleet) -> dict[int | None, str]:
                     environment = (await response.json())["environment"]
             heard[member.pid] = str(environment.get("DISABLE_SCHEMA_UPDATE", ""))
     return heard
-
-
-def children() -> list[int]:
-    return [child.pid for child in psutil.Process().children()]
