@@ -7,11 +7,20 @@ import contextlib
 import psutil
 
 
-def children() -> list[int]:
-    """Those that run. Launchers adopt orphans, so what other tests killed may still lie here, waiting to be reaped."""
-    living = []
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if child.status() != psutil.STATUS_ZOMBIE:
-                living.append(child.pid)
-    return living
+class Children:
+    """Calling it gives the children that run, without those that were there when it was made.
+
+    Pools that the whole session shares are children too; and launchers adopt orphans, so that what other tests killed
+    may still lie here, waiting to be reaped.
+    """
+
+    def __init__(self) -> None:
+        self._older = {child.pid for child in psutil.Process().children()}
+
+    def __call__(self) -> list[int]:
+        living = []
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.pid not in self._older and child.status() != psutil.STATUS_ZOMBIE:
+                    living.append(child.pid)
+        return living

@@ -27,13 +27,14 @@ from supervisor.fleet.launch.spec import LaunchSpec, Process
 from supervisor.fleet.launch.standby import LOSSES
 from tests.eventually import eventually
 from tests.fake_litellm import PROGRAM
-from tests.processes import children
+from tests.processes import Children
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
 
 
 class Forked:
     def __init__(self, directory: Path) -> None:
+        self.children = Children()
         self.directory = directory
         self.seen: list[Event] = []
         self.events = Events()
@@ -222,7 +223,7 @@ async def test_there_are_never_more_than_two_and_what_is_to_be_kept_stays(forked
 async def test_one_that_loads_for_nobody_any_more_is_ended(forked: Forked):
     first = forked.server
     loading = asyncio.ensure_future(forked.launcher.prepare(ENVIRONMENT | {"FAKE_LOAD_WAITS": "/nowhere"}))
-    begun: list[int] = await eventually(lambda: [pid for pid in children() if pid != first], what="a second one")
+    begun: list[int] = await eventually(lambda: [pid for pid in forked.children() if pid != first], what="a second one")
     await forked.launcher.keep([ENVIRONMENT])
     with pytest.raises(LaunchFailed, match="ended while it was loaded"):
         await loading
@@ -279,7 +280,7 @@ async def test_one_that_is_lost_again_and_again_is_loaded_on_demand_only(forked:
             await eventually(lambda: forked.launcher.fork_server_pid is not None, what="another fork server")
     for _ in range(10):  # turns of the loop, in which another one would be begun
         await asyncio.sleep(0)
-    assert children() == []
+    assert forked.children() == []
     assert forked.kinds().count(ForkServerStarted) == LOSSES
     await listening(await forked.launch())
 

@@ -31,7 +31,7 @@ from supervisor.policy.rollout import Rules
 from supervisor.rotation import Rotation
 from tests import fake_litellm
 from tests.eventually import eventually
-from tests.processes import children
+from tests.processes import Children
 
 RESTART = RestartRules(initial=0.05, maximum=0.2, maximum_when_short=0.05, early=0.5)
 
@@ -45,6 +45,7 @@ def generation(name: str, **environment: str) -> Generation:
 
 class Fleet:
     def __init__(self, folder: Path, count: int = 2) -> None:
+        self.children = Children()
         self.folder = folder
         self.events = ev.Events()
         self.seen: list[ev.Event] = []
@@ -121,7 +122,7 @@ async def test_nothing_is_taken_away_while_it_loads_and_what_falls_comes_back_at
     gate = fleet.folder / "gate"
     (first,) = fleet.launcher.fork_server_pids
     outcome = fleet.want(generation("new", FAKE_LOAD_WAITS=str(gate)))
-    await eventually(lambda: len(children()) == 4, what="a second fork server")
+    await eventually(lambda: len(fleet.children()) == 4, what="a second fork server")
     assert fleet.launcher.fork_server_pids == (first,)
     _, pid = fleet.serving()[0]
     assert pid is not None
@@ -158,11 +159,11 @@ async def test_what_cannot_be_loaded_is_rolled_back_before_it_began(fleet: Fleet
 
 async def test_a_newer_change_ends_what_loads_for_nobody_any_more(fleet: Fleet) -> None:
     first = fleet.want(generation("stuck", FAKE_LOAD_WAITS="/nowhere"))
-    await eventually(lambda: len(children()) == 4, what="a second fork server")
+    await eventually(lambda: len(fleet.children()) == 4, what="a second fork server")
     second = fleet.want(generation("new", FAKE_LOAD_READS="1"))
     assert (await first).result is ReloadResult.SUPERSEDED
     assert (await second).result is ReloadResult.ROLLED
-    await eventually(lambda: len(children()) == 3, what="two replicas and one fork server")
+    await eventually(lambda: len(fleet.children()) == 3, what="two replicas and one fork server")
 
 
 async def test_after_a_roll_back_the_new_fork_server_is_ended(fleet: Fleet) -> None:
@@ -175,7 +176,7 @@ async def test_after_a_roll_back_the_new_fork_server_is_ended(fleet: Fleet) -> N
 
 async def test_it_stops_while_it_loads(fleet: Fleet) -> None:
     fleet.want(generation("stuck", FAKE_LOAD_WAITS="/nowhere"))
-    await eventually(lambda: len(children()) == 4, what="a second fork server")
+    await eventually(lambda: len(fleet.children()) == 4, what="a second fork server")
     fleet.pool.mailbox.stop()
     await eventually(lambda: not fleet.pool.members, what="the end of all replicas")
 
