@@ -16,8 +16,8 @@ Written by `python -m tests.faults.page`; a test fails when it is stale.
 
 Each of these {count} faults is done to a running litesup by a test in `tests/faults`, with real processes and replicas
 that are not LiteLLM; those marked **R**, {real} of them, by one in `tests/e2e` with the real LiteLLM too. A client sees what
-the table says at most. The last column is what holds it: without that, the test fails. `python -m tests.faults.without
-NAME` takes it out of a running daemon to show so, where that can be done from outside; `--list` names those.
+the table says at most. The last column is what holds it. `python -m tests.faults.without NAME` takes that out of a
+running daemon and runs the test, which then has to fail; `--list` names the faults with which it can be done.
 """
 
 
