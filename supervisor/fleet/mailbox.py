@@ -70,11 +70,9 @@ class Mailbox:
         self.post(Replace(slots, done))
         return await done
 
-    async def recycle(self, replica: int, reason: str, *, surge: bool) -> bool:
-        """Exchanges one replica; true when its replacement serves, false if this was not the moment."""
-        done: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-        self.post(Recycle(replica, reason, surge, done))
-        return bool(await done)
+    def recycle(self, replica: int, reason: str, *, surge: bool) -> None:
+        """Asks for one replica to be exchanged; whether this is the moment is the pool's to say."""
+        self.post(Recycle(replica, reason, surge))
 
     async def drain(self, slot: int) -> None:
         """Lets the slot's replica finish and go; returns when that has begun."""
@@ -101,7 +99,7 @@ class Mailbox:
         futures = list(waiting)
         while not self._queue.empty():
             match self._queue.get_nowait():
-                case Want(outcome=future) | Replace(done=future) | Recycle(done=future) | DrainSlot(done=future):
+                case Want(outcome=future) | Replace(done=future) | DrainSlot(done=future):
                     futures.append(future)
         for future in futures:
             refuse(future, STOPS)

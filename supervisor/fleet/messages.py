@@ -121,7 +121,7 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class Recycle:
-    """Exchange a replica that is worn out, if nothing else is under way: an empty answer says that something is.
+    """Exchange a replica that is worn out, if nothing else is under way; else it is asked for again.
 
     Without `surge` there is no room for two, so it has to be gone before its replacement is started.
     """
@@ -129,7 +129,6 @@ class Recycle:
     replica: int
     reason: str
     surge: bool
-    done: asyncio.Future[tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)

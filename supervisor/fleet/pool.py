@@ -42,7 +42,7 @@ from supervisor.fleet.replacements import Replacements
 from supervisor.fleet.replica import Replica
 from supervisor.fleet.suspicion import Suspicion
 from supervisor.litellm_config.generation import Generation
-from supervisor.policy import rollout
+from supervisor.policy import recycling, rollout
 from supervisor.policy.lifecycle import LIVE, Happening, IllegalTransition, State
 from supervisor.policy.restart import SlotRecord, after_exit, due_at, forgiven
 from supervisor.policy.rollout import FailTrial, Kill, Leave, PassTrial, Plan, Spawn, World
@@ -201,7 +201,7 @@ class Pool:
         """Takes one message into account. Never waits, and does nothing beyond what the message says."""
         now = self._clock()
         match message:
-            case Replace(done=done) | Recycle(done=done) if self._stopping:
+            case Replace(done=done) if self._stopping:
                 refuse(done, STOPS)
             case Want():
                 self._note_want(message, now)
@@ -308,9 +308,12 @@ class Pool:
             self._records = {slot: forgiven(record) for slot, record in self._records.items()}
 
     def _note_recycle(self, message: Recycle) -> None:
-        member = self._replacements.recycle(message, self.members, self._count, rolling=self.course.rolling)
-        if member is not None:
+        busy = self._stopping or self.course.rolling or self._replacements.pending
+        views = [member.view for member in self._members.values()]
+        if recycling.is_the_moment(message.replica, views, count=self._count, busy=busy):
+            member = self._members[message.replica]
             self._events.publish(ev.ReplicaRecycled(**member.named(), reason=message.reason, surge=message.surge))
+            self._replacements.recycle(message, member)
             if not message.surge:
                 self._leave(member, f"recycled: {message.reason}")
 

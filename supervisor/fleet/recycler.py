@@ -14,7 +14,6 @@ from collections.abc import Callable
 import structlog
 
 from supervisor import memory
-from supervisor.errors import LitesupError
 from supervisor.fleet.member import Member
 from supervisor.fleet.pool import Pool
 from supervisor.policy.recycling import Limits, Wear, next_recycling
@@ -62,13 +61,11 @@ class Recycler:
             await asyncio.sleep(self._look_every)
             try:
                 await self.look()
-            except LitesupError:  # the daemon stops
-                return
             except Exception:  # a look that fails costs that look
                 log.exception("recycling_failed")
 
     async def look(self) -> None:
-        """Measures every serving replica, and sees one exchanged if it is worn out and the pool agrees."""
+        """Measures every serving replica, and asks for the one that is worn out."""
         members = [member for member in self._pool.members if member.serving and member.pid is not None]
         self._sampled = await asyncio.to_thread(self._sample, {m.replica: m.pid for m in members if m.pid is not None})
         self._drawn = {member.replica: self._drawn.get(member.replica, self._luck()) for member in members}
@@ -79,7 +76,7 @@ class Recycler:
         now = self._clock()
         recycling = next_recycling([self._wear(m, now) for m in members], limits, available=available)
         if recycling is not None:
-            await self._pool.mailbox.recycle(recycling.replica, recycling.reason, surge=recycling.surge)
+            self._pool.mailbox.recycle(recycling.replica, recycling.reason, surge=recycling.surge)
 
     def _sample(self, pids: dict[int, int]) -> dict[int, int | None]:
         return {replica: self._private(pid) for replica, pid in pids.items()}

@@ -19,7 +19,7 @@ from supervisor.policy.lifecycle import LIVE
 class Wish:
     """These replicas are to go, and these slots to serve again."""
 
-    done: asyncio.Future[tuple[int, ...]]
+    done: asyncio.Future[tuple[int, ...]] | None  # who waits to hear, if anybody
     slots: tuple[int, ...]
     replicas: frozenset[int]
 
@@ -36,6 +36,11 @@ class Replacements:
         return frozenset(self._replicas)
 
     @property
+    def pending(self) -> bool:
+        """Whether something waits to be exchanged."""
+        return bool(self._wishes)
+
+    @property
     def held(self) -> frozenset[int]:
         """Slots that stay empty until their replica has ended, because there is no memory for two."""
         return frozenset(self._first_gone.values())
@@ -49,24 +54,15 @@ class Replacements:
             return
         self._add(message.done, tuple(sorted(slots)), (m for m in members if m.slot in slots and m.state in LIVE))
 
-    def recycle(self, message: Recycle, members: Sequence[Member], count: int, *, rolling: bool) -> Member | None:
-        """The replica that is exchanged because it is worn out; None, and an empty answer, if this is not the moment.
-
-        That is while not all that is wanted serves, or something is on its way in, or waits to be exchanged.
-        """
-        live = [member for member in members if member.state in LIVE]
-        member = next((member for member in live if member.replica == message.replica), None)
-        busy = rolling or self._wishes or len(live) != count or not all(member.serving for member in live)
-        if member is None or busy:
-            if not message.done.done():  # who asked may have been cancelled
-                message.done.set_result(())
-            return None
-        self._add(message.done, (member.slot,), (member,))
+    def recycle(self, message: Recycle, member: Member) -> None:
+        """Takes note of a replica that is worn out; nobody waits to hear."""
+        self._add(None, (member.slot,), (member,))
         if not message.surge:
             self._first_gone[member.replica] = member.slot
-        return member
 
-    def _add(self, done: asyncio.Future[tuple[int, ...]], slots: tuple[int, ...], members: Iterable[Member]) -> None:
+    def _add(
+        self, done: asyncio.Future[tuple[int, ...]] | None, slots: tuple[int, ...], members: Iterable[Member]
+    ) -> None:
         wish = Wish(done, slots, frozenset(member.replica for member in members))
         self._wishes.append(wish)
         self._replicas |= wish.replicas
@@ -84,9 +80,9 @@ class Replacements:
         for wish in tuple(self._wishes):
             if not wish.replicas & live and serving >= {slot for slot in wish.slots if slot <= count}:
                 self._wishes.remove(wish)
-                if not wish.done.done():
+                if wish.done is not None and not wish.done.done():
                     wish.done.set_result(wish.slots)
 
     def waiting(self) -> list[asyncio.Future[tuple[int, ...]]]:
         """Those who still wait to hear."""
-        return [wish.done for wish in self._wishes]
+        return [wish.done for wish in self._wishes if wish.done is not None]

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from supervisor.policy.lifecycle import LIVE, SERVING
+from supervisor.policy.rollout import ReplicaView
+
 NEWCOMER = 128 * 2**20
 """Bytes that a replacement is taken to need where no replica has been measured."""
 
@@ -58,6 +61,16 @@ def next_recycling(wears: Sequence[Wear], limits: Limits, *, available: int | No
         return None
     _, wear, reason = max(worn, key=lambda entry: entry[0])
     return Recycling(wear.replica, reason, surge=available is None or available >= _newcomer(wears))
+
+
+def is_the_moment(replica: int, views: Sequence[ReplicaView], *, count: int, busy: bool) -> bool:
+    """Whether it may be exchanged now: all that is wanted serves, it among them, and nothing is on its way in.
+
+    `busy`: a roll-out is under way, or something waits to be exchanged.
+    """
+    live = [view for view in views if view.state in LIVE]
+    serving = {view.replica for view in live if view.state in SERVING}
+    return not busy and replica in serving and len(serving) == len(live) == count
 
 
 def _overruns(wear: Wear, limits: Limits) -> Iterable[tuple[float, str]]:

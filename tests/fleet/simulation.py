@@ -202,12 +202,10 @@ class Simulation:
         self.tell(Replace(slots, done))
         return done
 
-    def recycle(self, replica: int, *, surge: bool = True) -> asyncio.Future[tuple[int, ...]]:
-        done: asyncio.Future[tuple[int, ...]] = self.loop.create_future()
+    def recycle(self, replica: int, *, surge: bool = True) -> None:
         if not surge:
             self.promises.excuse(next(m.slot for m in self.pool.members if m.replica == replica))
-        self.tell(Recycle(replica, "worn out", surge, done))
-        return done
+        self.tell(Recycle(replica, "worn out", surge))
 
     def drain_slot(self, slot: int) -> asyncio.Future[None]:
         done: asyncio.Future[None] = self.loop.create_future()
@@ -238,7 +236,7 @@ class Simulation:
 
     def tell(self, message: Message) -> None:
         match message:
-            case Want(outcome=future) | Replace(done=future) | Recycle(done=future) | DrainSlot(done=future):
+            case Want(outcome=future) | Replace(done=future) | DrainSlot(done=future):
                 self.asked.append(future)
         if isinstance(message, Want):
             self.promises.told(message)

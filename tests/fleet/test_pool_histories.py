@@ -262,22 +262,20 @@ def test_restart_of_all_goes_one_slot_at_a_time(simulation: Simulation) -> None:
 
 
 def test_a_worn_out_replica_is_exchanged_replacement_first(simulation: Simulation) -> None:
-    done = simulation.recycle(2)
+    simulation.recycle(2)
     assert simulation.serving == {1, 2, 3}
     simulation.advance(10.0)
-    assert done.result() == (2,)
     assert simulation.serving == {1, 3, 4}
     assert names(simulation)[0] == "ReplicaRecycled"
 
 
 def test_without_room_for_two_the_worn_out_one_ends_before_its_replacement_is_started(simulation: Simulation) -> None:
     simulation.drain_seconds = 50.0
-    done = simulation.recycle(2, surge=False)
+    simulation.recycle(2, surge=False)
     assert simulation.serving == {1, 3}
     simulation.advance(49.0)
     assert set(simulation.shells) == {1, 2, 3}
     simulation.advance(10.0)
-    assert done.result() == (2,)
     assert simulation.serving == {1, 3, 4}
 
 
@@ -292,16 +290,25 @@ def test_nobody_is_worn_out_while_something_else_is_under_way(simulation: Simula
             simulation.crash(1)
         case "scaling":
             simulation.scale(4)
-    assert simulation.recycle(2).result() == ()
+    simulation.recycle(2)
     assert 2 in simulation.serving
     assert "ReplicaRecycled" not in names(simulation)
 
 
+def test_who_is_asked_for_again_and_again_is_exchanged_once(simulation: Simulation) -> None:
+    for _ in range(5):
+        simulation.recycle(2)
+        simulation.recycle(3)
+        simulation.advance(0.1)
+    simulation.advance(10.0)
+    assert names(simulation).count("ReplicaRecycled") == 1
+    assert simulation.serving == {1, 3, 4}
+
+
 def test_a_change_that_arrives_while_one_is_exchanged_without_room_goes_through(simulation: Simulation) -> None:
-    done = simulation.recycle(2, surge=False)
+    simulation.recycle(2, surge=False)
     outcome = simulation.want("b")
     simulation.advance(60.0)
-    assert done.result() == (2,)
     assert outcome.result().result is ReloadResult.ROLLED
     assert simulation.serving == simulation.of("b")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -38,18 +37,10 @@ def recycler(simulation: Simulation, sizes: dict[int, int], limits: Limits, *, a
 
 
 async def asked_for(simulation: Simulation, looking: Recycler) -> Message | None:
-    """What the pool finds in its mailbox; it is answered that this is not the moment."""
-    look = asyncio.create_task(looking.look())
-    mail = asyncio.create_task(simulation.pool.mailbox.take(None))
-    await asyncio.wait([look, mail], return_when=asyncio.FIRST_COMPLETED)
-    if not mail.done():
-        mail.cancel()
-        return None
-    [message] = mail.result()
-    assert isinstance(message, Recycle)
-    message.done.set_result(())
-    await look
-    return message
+    """What the pool finds in its mailbox."""
+    await looking.look()
+    messages = await simulation.pool.mailbox.take(0.0)
+    return messages[0] if messages else None
 
 
 async def test_the_one_that_is_too_large_is_asked_for(simulation: Simulation) -> None:
@@ -82,10 +73,3 @@ async def test_where_nobody_is_worn_out_nobody_is_asked_for(simulation: Simulati
     looking = recycler(simulation, {1: 50 * MB, 2: 60 * MB, 3: 60 * MB}, limits)
     assert await asked_for(simulation, looking) is None
     assert looking.private_memory(1) == 50 * MB
-
-
-async def test_one_who_asked_and_was_cancelled_does_not_trouble_the_pool(simulation: Simulation) -> None:
-    done: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-    done.cancel()
-    simulation.pool.note(Recycle(99, "it is worn out", True, done))
-    assert simulation.pool.ready == 3

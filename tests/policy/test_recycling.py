@@ -6,7 +6,9 @@ import dataclasses
 
 import pytest
 
-from supervisor.policy.recycling import NEWCOMER, YOUNG, Limits, Recycling, Wear, next_recycling
+from supervisor.policy.lifecycle import State
+from supervisor.policy.recycling import NEWCOMER, YOUNG, Limits, Recycling, Wear, is_the_moment, next_recycling
+from supervisor.policy.rollout import ReplicaView
 
 MB = 2**20
 FRESH = Wear(replica=1, private_memory=50 * MB, requests=10, age=3600.0, luck=0.0)
@@ -64,3 +66,32 @@ def test_where_nobody_was_measured_a_replacement_is_taken_to_need_something():
     who = wear(private_memory=None)
     assert next_recycling([who], limits, available=NEWCOMER) == Recycling(1, "10 requests", surge=True)
     assert next_recycling([who], limits, available=NEWCOMER - 1) == Recycling(1, "10 requests", surge=False)
+
+
+def views(*states: State) -> list[ReplicaView]:
+    """Replica 1 and those behind it, each in a slot of its own."""
+    return [ReplicaView(number, number, "a", state, 0.0) for number, state in enumerate(states, 1)]
+
+
+READY, SUSPECT, STARTING, DRAINING = State.READY, State.SUSPECT, State.STARTING, State.DRAINING
+
+
+@pytest.mark.parametrize(
+    ("states", "count", "busy", "it_is"),
+    [
+        ((READY, READY), 2, False, True),
+        ((SUSPECT, READY), 2, False, True),
+        ((READY, READY, DRAINING), 2, False, True),
+        ((READY, READY), 2, True, False),
+        ((READY,), 2, False, False),
+        ((READY, STARTING), 2, False, False),
+        ((READY, READY, STARTING), 2, False, False),
+        ((READY, READY, READY), 2, False, False),
+        ((DRAINING, READY, READY), 2, False, False),
+        ((), 1, False, False),
+    ],
+)
+def test_it_is_the_moment_when_all_that_is_wanted_serves_and_nothing_else_goes_on(
+    states: tuple[State, ...], count: int, busy: bool, it_is: bool
+):
+    assert is_the_moment(1, views(*states), count=count, busy=busy) is it_is
