@@ -36,6 +36,9 @@ LEVELS = {
     LogLevel.WARNING: logging.WARNING,
     LogLevel.ERROR: logging.ERROR,
 }
+TALKATIVE = ("watchfiles",)
+"""Libraries whose remarks below a warning say nothing to an operator: "1 change detected", of any file beside ours."""
+
 LEVEL_COLOUR = {"debug": "\x1b[32m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 JOURNAL_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
@@ -108,6 +111,10 @@ class Logging:
         undo.callback(root.handlers.__setitem__, slice(None), root.handlers[:])
         root.handlers[:] = [_FromStandardLibrary()]
         root.setLevel(max(level, logging.INFO))
+        for name in TALKATIVE:
+            library = logging.getLogger(name)
+            undo.callback(library.setLevel, library.level)
+            library.setLevel(logging.WARNING)
         undo.callback(logging.captureWarnings, False)
         logging.captureWarnings(True)
         undo.callback(setattr, sys, "excepthook", sys.excepthook)

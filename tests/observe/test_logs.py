@@ -154,6 +154,16 @@ def test_an_uncaught_exception_in_a_thread_is_a_record(start: Start, output: Out
     assert "in a thread" in record["exception"]
 
 
+def test_the_file_watchers_own_remarks_are_not_told_and_its_warnings_are(start: Start, output: Output) -> None:
+    log = start(level=LogLevel.DEBUG)
+    watcher = logging.getLogger("watchfiles.main")
+    watcher.info("1 change detected")
+    watcher.warning("something is wrong")
+    assert [record["event"] for record in output.records(log)] == ["something is wrong"]
+    log.close()
+    assert watcher.getEffectiveLevel() == logging.getLogger().level
+
+
 def test_closing_gives_back_what_was_taken_over(start: Start) -> None:
     before = (sys.excepthook, threading.excepthook, logging.getLogger().handlers[:], logging.getLogger().level)
     log = start()
