@@ -15,24 +15,21 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import platform
 import secrets
 import statistics
 import sys
-import sysconfig
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import psutil
 
+from benchmarks.machine import machine
 from tests.daemon import MARK, Daemon, clean_environment, free_port, marked_processes
 from tests.fake_azure import FakeAzure
 from tests.load import REPLICA_HEADER
@@ -179,28 +176,6 @@ async def all_started(log: Path, workers: int) -> None:
     async with asyncio.timeout(BOOT_WITHIN):
         while log.read_text(errors="replace").count("Application startup complete") < workers:
             await asyncio.sleep(0.05)
-
-
-def machine() -> dict[str, str]:
-    """What a figure means nothing without."""
-    model = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    return {
-        "cores": f"{len(os.sched_getaffinity(0))} x {model}",
-        "kernel": platform.release(),
-        "python": f"{platform.python_version()} ({'profile-guided' if optimised else 'plain'} build)",
-        "litellm": version("litellm"),
-        "uvicorn": version("uvicorn"),
-        "gunicorn": version("gunicorn"),
-        "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
-    }
 
 
 def table(rounds: Sequence[Round]) -> str:

@@ -18,7 +18,8 @@ import sys
 import time
 from collections import Counter
 
-from benchmarks.boot import CONFIG, machine
+from benchmarks.boot import CONFIG
+from benchmarks.machine import machine
 from tests.assault import Assault, Report
 from tests.daemon import Daemon
 from tests.fake_azure import Answer, FakeAzure

@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.boot import machine
+from benchmarks.machine import machine
 from tests.daemon import free_port
 
 SIDES = ("direct", "nginx", "haproxy", "litesup")

@@ -17,7 +17,7 @@ import statistics
 import time
 from datetime import datetime
 
-from benchmarks.boot import machine
+from benchmarks.machine import machine
 from tests.daemon import Daemon
 
 

@@ -17,7 +17,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from benchmarks.boot import CONFIG, machine
+from benchmarks.boot import CONFIG
+from benchmarks.machine import machine
 from tests.daemon import Daemon
 
 KINDS = {

@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.boot import machine
+from benchmarks.machine import machine
 from benchmarks.soak import gauges
 from benchmarks.soak.asking import Asker
 from benchmarks.soak.chaos import Chaos

@@ -1,0 +1,65 @@
+"""The command line that every question has: `python -m benchmarks.NAME [--rounds N] [--sides …] [--json]`.
+
+Prints, and keeps nothing: what is committed comes from `python -m benchmarks`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from benchmarks.collect import CannotMeasureError, collect
+from benchmarks.question import Question
+from benchmarks.result import Result, document
+from benchmarks.table import lines
+
+INTERRUPTED = 130
+
+
+def main(question: Question, arguments: Sequence[str] | None = None) -> None:
+    options = _parser(question).parse_args(arguments)
+    sides = [side for side in question.sides if side in options.sides]
+    command = f"python -m benchmarks.{question.name} --rounds {options.rounds}"
+    if sides != list(question.sides):
+        command += f" --sides {' '.join(sides)}"
+    try:
+        result = collect(question, rounds=options.rounds, sides=sides, command=command)
+    except CannotMeasureError as error:
+        sys.exit(f"{question.name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    print(document(result) if options.json else report(question, result))
+
+
+def report(question: Question, result: Result) -> str:
+    head = {**result.machine, **result.versions, "command": result.command, "took": f"{result.seconds:.0f} s"}
+    width = max(map(len, head)) + 2
+    return "\n".join([*(f"{name:<{width}}{value}" for name, value in head.items()), *lines(question, result.runs)])
+
+
+def _parser(question: Question) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{question.name}",
+        description=f"{question.title}.\n\n{textwrap.fill(question.how, 100)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        choices=range(1, 51),
+        default=question.rounds,
+        metavar="N",
+        help=f"1 to 50 (default: {question.rounds}); in each, every side has its turn",
+    )
+    parser.add_argument(
+        "--sides",
+        nargs="+",
+        choices=question.sides,
+        default=list(question.sides),
+        metavar="SIDE",
+        help=f"some of: {' '.join(question.sides)}",
+    )
+    parser.add_argument("--json", action="store_true", help="every run as JSON, instead of the table")
+    return parser

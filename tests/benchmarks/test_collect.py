@@ -1,0 +1,116 @@
+"""How a question is asked: who is left out, what is kept, when it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from benchmarks import machine
+from benchmarks.collect import CannotMeasureError, Progress, collect
+from benchmarks.question import Run, in_turns
+from benchmarks.result import document, load, parsed, save
+from tests.benchmarks.made_up import QUESTION
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setattr("benchmarks.collect.disturbance", lambda *, first: "")
+
+
+def ask(question=QUESTION, **options):
+    return collect(question, **{"rounds": 2, "sides": question.sides, "command": "this one"} | options)
+
+
+def test_every_run_is_kept_with_where_it_was_made():
+    result = ask()
+    assert (result.rounds, len(result.runs)) == (2, 12)
+    assert (result.question, result.command, result.cut, result.disturbed) == ("made_up", "this one", "", "")
+    assert {"cores", "memory", "kernel", "python", "load before"} <= result.machine.keys()
+    assert {"litellm", "uvicorn", "gunicorn"} <= result.versions.keys()
+
+
+def test_a_side_whose_program_is_missing_is_left_out_and_the_way_to_it_is_told(capsys, monkeypatch):
+    monkeypatch.setattr(machine, "find", lambda program: None if program == "haproxy" else f"/bin/{program}")
+    monkeypatch.setattr("benchmarks.collect.versions", dict)
+    result = ask(dataclasses.replace(QUESTION, needs={"haproxy": ["haproxy"], "nginx": ["nginx"]}))
+    assert {run.side for run in result.runs} == {"litesup", "nginx"}
+    assert result.missing == {"haproxy": ["haproxy"]}
+    assert "haproxy is left out: haproxy not found (apt install haproxy)" in capsys.readouterr().err
+
+
+def test_without_what_all_need_nothing_is_measured(monkeypatch):
+    monkeypatch.setattr(machine, "find", lambda program: None)
+    with pytest.raises(CannotMeasureError, match="wrk not found: apt install wrk"):
+        ask(dataclasses.replace(QUESTION, needs={"": ["wrk"]}))
+
+
+def test_with_too_few_cores_nothing_is_measured():
+    with pytest.raises(CannotMeasureError, match="1000 cores"):
+        ask(dataclasses.replace(QUESTION, cores=1000))
+
+
+def test_an_asynchronous_measurement_is_one_too():
+    async def measure(rounds: int, sides: Sequence[str]) -> AsyncIterator[Run]:
+        for number, side in in_turns(sides, rounds):
+            yield Run(side, number, {"rate": 1.0})
+
+    assert len(ask(dataclasses.replace(QUESTION, measure=measure)).runs) == 6
+
+
+def test_no_round_is_begun_that_would_go_beyond_the_time():
+    progress = Progress(QUESTION, rounds=5, budget=100.0, clock=0.0)
+    for number, ended in ((0, 20.0), (0, 40.0), (1, 60.0), (1, 80.0)):
+        assert progress.take(Run("litesup", number, {}), ended)
+    assert not progress.take(Run("litesup", 2, {}), 100.0)
+    assert [run.round for run in progress.runs] == [0, 0, 1, 1]
+    assert progress.cut == "2 of 5 rounds, because another would have gone beyond 100 s"
+
+
+def test_a_measurement_that_is_cut_short_is_closed():
+    closed = []
+
+    def measure(rounds, sides):
+        try:
+            for number, side in in_turns(sides, rounds):
+                yield Run(side, number, {"rate": 1.0})
+        finally:
+            closed.append(True)
+
+    result = ask(dataclasses.replace(QUESTION, measure=measure), budget=0.0, rounds=9)
+    assert result.rounds == 1
+    assert closed
+
+
+def test_an_interruption_closes_the_measurement_and_goes_on_to_the_caller():
+    closed = []
+
+    async def measure(rounds, sides):
+        try:
+            yield Run("litesup", 0, {"rate": 1.0})
+            raise KeyboardInterrupt
+        finally:
+            closed.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(dataclasses.replace(QUESTION, measure=measure))
+    assert closed
+
+
+def test_what_is_kept_can_be_read_again(tmp_path):
+    result = ask()
+    save(result, tmp_path)
+    assert load(tmp_path) == {"made_up": parsed(document(result))}
+    assert document(load(tmp_path)["made_up"]) == document(result)
+    assert load(tmp_path)["made_up"].runs == result.runs
+
+
+def test_no_results_are_none(tmp_path):
+    assert load(tmp_path / "results") == {}
+
+
+def test_a_file_that_is_no_result_is_named(tmp_path):
+    (tmp_path / "hop.json").write_text('{"runs": []}')
+    with pytest.raises(ValueError, match=r"hop\.json: not a result .*measure it again"):
+        load(tmp_path)
