@@ -4,7 +4,9 @@
 
 The upstream is nginx answering by itself on three unix sockets; it and the load (wrk, POST of a small chat request)
 have one core, the proxy that is measured has the other. Sides take turns, and the order changes from round to round;
-`direct` is the load on the upstream without any proxy, on its one core. Needs nginx, haproxy and wrk on PATH (Debian's
+`direct` is the load on the upstream without any proxy, on its one core. CPU per request is the proxy's own, user and
+system: it is what holds still when others use the machine. Other sides are prototypes (`benchmarks/prototypes`), which
+say what could be. Needs nginx, haproxy and wrk on PATH (Debian's
 packages nginx-light, haproxy and wrk). Nothing but the loopback interface is used.
 """
 
@@ -27,10 +29,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from benchmarks.machine import machine
 from tests.daemon import free_port
 
 SIDES = ("direct", "nginx", "haproxy", "litesup")
+FRONTS = {
+    "litesup": ("benchmarks.hop_front",),
+    "relay": ("benchmarks.prototypes.relay",),
+    "by-hand": ("benchmarks.prototypes.by_hand",),
+    "aiohttp-only": ("benchmarks.prototypes.aiohttp_only",),
+    "own-front": ("benchmarks.prototypes.own_front",),
+    "own-tasks": ("benchmarks.prototypes.own_front", "--tasks"),
+}
+"""What is started as `python -m … PORT SOCKET...`: the product, and prototypes that say what could be."""
 NEEDED = ("nginx", "haproxy", "wrk", "taskset")
 PACKAGES = "nginx-light haproxy wrk"
 UPSTREAMS = 3
@@ -128,7 +141,10 @@ listen front
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run. `rate` is requests per second; `median` and `p99` are seconds; `failed` counts errors of any kind."""
+    """One run. `rate` is requests per second; `median`, `p99` and `cpu` per request are seconds.
+
+    `failed` counts errors of any kind.
+    """
 
     side: str
     connections: int
@@ -136,6 +152,7 @@ class Result:
     median: float
     p99: float
     failed: int
+    cpu: float = 0.0
 
 
 @contextlib.contextmanager
@@ -189,15 +206,15 @@ class Stage:
             yield
 
     @contextlib.contextmanager
-    def proxy(self, side: str) -> Iterator[int]:
-        """The port to send the load to."""
+    def proxy(self, side: str) -> Iterator[tuple[int, psutil.Process | None]]:
+        """The port to send the load to, and the process that is measured."""
         if side == "direct":
-            yield self.direct_port
+            yield self.direct_port, None
             return
         port = free_port()
         with running(self._command(side, port), PROXY_CORE, PYTHONPATH=os.pathsep.join(sys.path)) as process:
             wait_for(port, process)
-            yield port
+            yield port, psutil.Process(process.pid)
 
     def load(self, port: int, connections: int, seconds: float) -> tuple[float, float, float, int]:
         """Requests per second, median and 99th percentile in seconds, and failures, of wrk on its core."""
@@ -217,7 +234,7 @@ class Stage:
                 file.write_text(HAPROXY.format(port=port, servers=servers))
                 return ["haproxy", "-db", "-q", "-f", str(file)]
             case _:
-                return [sys.executable, "-m", "benchmarks.hop_front", str(port), *map(str, self.sockets)]
+                return [sys.executable, "-m", *FRONTS[side], str(port), *map(str, self.sockets)]
 
     def _nginx(self, name: str, template: str, **values: str) -> list[str]:
         file = self.folder / f"{name}.conf"
@@ -249,12 +266,23 @@ def measure(rounds: int, seconds: float, connections: Sequence[int], sides: Sequ
         with stage.upstream():
             for number in range(rounds):
                 for side in sides if number % 2 == 0 else sides[::-1]:
-                    with stage.proxy(side) as port:
+                    with stage.proxy(side) as (port, process):
                         stage.load(port, 16, 1.0)  # nobody is measured cold
                         for many in connections:
-                            results.append(Result(side, many, *stage.load(port, many, seconds)))
+                            before = _cpu(process)
+                            rate, median, p99, failed = stage.load(port, many, seconds)
+                            cpu = (_cpu(process) - before) / max(1.0, rate * seconds)
+                            results.append(Result(side, many, rate, median, p99, failed, cpu))
                             print(f"round {number + 1}: {results[-1]}", file=sys.stderr, flush=True)
     return results
+
+
+def _cpu(process: psutil.Process | None) -> float:
+    """Seconds that it has used so far, in its own code and in the kernel."""
+    if process is None:
+        return 0.0
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def medians(results: Sequence[Result], connections: int) -> Mapping[str, Result]:
@@ -262,34 +290,35 @@ def medians(results: Sequence[Result], connections: int) -> Mapping[str, Result]
     table = {}
     for side in {result.side for result in results}:
         runs = [each for each in results if (each.side, each.connections) == (side, connections)]
-        rate, median, p99 = (
-            statistics.median(getattr(each, name) for each in runs) for name in ("rate", "median", "p99")
+        rate, median, p99, cpu = (
+            statistics.median(getattr(each, name) for each in runs) for name in ("rate", "median", "p99", "cpu")
         )
-        table[side] = Result(side, connections, rate, median, p99, sum(each.failed for each in runs))
+        table[side] = Result(side, connections, rate, median, p99, sum(each.failed for each in runs), cpu)
     return table
 
 
 def table(results: Sequence[Result]) -> str:
-    head = ("requests/s", "median ms", "p99 ms", "failed", "x haproxy")
-    lines = [f"{'connections':>11}  {'side':<8}" + "".join(f"{name:>11}" for name in head)]
+    head = ("requests/s", "median ms", "p99 ms", "failed", "x haproxy", "CPU us")
+    lines = [f"{'connections':>11}  {'side':<12}" + "".join(f"{name:>11}" for name in head)]
     for many in sorted({result.connections for result in results}):
         sides = medians(results, many)
-        for side in (each for each in SIDES if each in sides):
+        for side in (each for each in dict.fromkeys((*SIDES, *FRONTS)) if each in sides):
             one = sides[side]
             share = f"{one.rate / sides['haproxy'].rate:.2f}" if "haproxy" in sides else "-"
             lines.append(
-                f"{many:>11}  {side:<8}{one.rate:>11.0f}{one.median * 1e3:>11.3f}{one.p99 * 1e3:>11.2f}"
-                f"{one.failed:>11}{share:>11}"
+                f"{many:>11}  {side:<12}{one.rate:>11.0f}{one.median * 1e3:>11.3f}{one.p99 * 1e3:>11.2f}"
+                f"{one.failed:>11}{share:>11}{one.cpu * 1e6:>11.1f}"
             )
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    every = list(dict.fromkeys((*SIDES, *FRONTS)))
     parser.add_argument("--rounds", type=int, choices=range(1, 21), default=3, metavar="N", help="1 to 20 (default: 3)")
     parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of load in each run (default: 4)")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 64, 512], metavar="C")
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), metavar="SIDE", help=" ".join(SIDES))
+    parser.add_argument("--sides", nargs="+", choices=every, default=list(SIDES), metavar="SIDE", help=" ".join(every))
     parser.add_argument("--json", action="store_true", help="every run as JSON, instead of the table")
     options = parser.parse_args()
     missing = [name for name in NEEDED if shutil.which(name) is None]
