@@ -23,6 +23,7 @@ from supervisor.fleet.messages import Target
 from supervisor.history.choice import Substitute, choose, made_again
 from supervisor.history.first import First, first_generation
 from supervisor.history.kept import identity_of
+from supervisor.history.listed import listed
 from supervisor.history.store import History, InForce
 from supervisor.litellm_config.build import build_generation
 from supervisor.litellm_config.difference import difference
@@ -137,12 +138,7 @@ class Reloader:
 
     async def history(self) -> tuple[HistoryEntry, ...]:
         """What is kept, what came into force last first."""
-        shelf = await asyncio.to_thread(self._history.shelf)
-        running = shelf.of(self._fleet.good)
-        return tuple(
-            HistoryEntry(kept.digest, kept.kept_at, kept.stood_at, kept.reason, running=kept is running)
-            for kept in shelf.entries
-        )
+        return listed(await asyncio.to_thread(self._history.shelf), self._fleet.good)
 
     # From the start on.
 

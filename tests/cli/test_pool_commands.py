@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from pydantic import SecretStr
 
 from supervisor.control.operations import HistoryEntry, LogLine, ReloadOutcome, ReloadResult, SettingsOutcome
 from supervisor.errors import LitesupError
+from supervisor.history.store import History, InForce
+from supervisor.litellm_config.files import Written
+from supervisor.litellm_config.generation import Generation
 from supervisor.status import Condition
 from tests.scripted_daemon import ScriptedDaemon
 from tests.scripted_operations import pool_status
@@ -154,6 +158,53 @@ def test_the_history_is_a_table_that_says_which_one_runs(daemon: ScriptedDaemon,
         "reason": "start",
         "running": True,
     }
+
+
+@pytest.fixture
+def kept(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where an earlier daemon kept a generation of ./litellm.config.yaml; none runs now."""
+    monkeypatch.setenv("LITESUP_RUNTIME_DIR", str(short_dir))
+    source, state_dir = Path("litellm.config.yaml").absolute(), short_dir / "state"
+    generation = Generation(
+        "aaaa11112222", "", {}, SecretStr("k"), source, (), (), written=Written({source: "a: 1\n"}, {})
+    )
+    History(state_dir, source).keep(InForce(generation, "file changed"))
+    return state_dir
+
+
+def test_without_a_daemon_the_history_is_read_where_it_lies_and_that_is_said(kept: Path, run_cli: Run) -> None:
+    before = {file: file.read_bytes() for file in kept.rglob("*.json")}
+    result = run_cli("history", "--state-dir", kept)
+    assert result.exit_code == 0
+    assert (
+        f"no daemon answers; this is what {kept / 'history'} holds of {Path.cwd()}/litellm.config.yaml" in result.stderr
+    )
+    _, entry = result.stdout.splitlines()
+    assert (entry.split()[0], "file changed" in entry, "running" in entry) == ("aaaa11112222", True, False)
+    (generation,) = json.loads(run_cli("history", "--state-dir", kept, "--json").stdout)["generations"]
+    assert (generation["digest"], generation["running"]) == ("aaaa11112222", False)
+    assert {file: file.read_bytes() for file in kept.rglob("*.json")} == before
+
+
+def test_without_a_daemon_the_state_directory_is_that_of_litesup_yaml(kept: Path, run_cli: Run) -> None:
+    Path("litesup.yaml").write_text(f"state_dir: {kept}\n")
+    assert "aaaa11112222" in run_cli("history").stdout
+
+
+def test_without_a_daemon_a_kept_file_that_cannot_be_read_is_named(kept: Path, run_cli: Run) -> None:
+    (kept / "history" / "cut.json").write_text("{")
+    result = run_cli("history", "--state-dir", kept)
+    assert result.exit_code == 0
+    assert "skipped: " in result.stderr
+    assert "cut.json" in result.stderr
+
+
+def test_without_a_daemon_and_with_nothing_kept_both_are_said(kept: Path, run_cli: Run) -> None:
+    Path("litesup.yaml").write_text("config: another.yaml\n")
+    result = run_cli("history", "--state-dir", kept)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "no daemon answers" in result.stderr
+    assert f"Nothing is kept of {Path.cwd()}/another.yaml in {kept / 'history'}" in result.stderr
 
 
 def test_reload_says_what_was_applied_and_what_waits(daemon: ScriptedDaemon, run_cli: Run) -> None:
