@@ -127,7 +127,7 @@ def redactor(generation: Generation) -> Redactor:
 
 
 def _secrets_in(value: Any, environment: Any, name: str = "") -> Iterator[str]:
-    from supervisor.litellm_config.excerpt import names_a_secret
+    from supervisor.secret_names import names_a_secret
 
     if isinstance(value, dict):
         for key, inner in value.items():

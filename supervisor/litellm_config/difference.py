@@ -13,11 +13,12 @@ from typing import Any
 
 import yaml
 
-from supervisor.litellm_config.excerpt import masked, names_a_secret
+from supervisor.litellm_config.excerpt import masked
 from supervisor.litellm_config.expand import GENERATED
 from supervisor.litellm_config.generation import Generation
 from supervisor.litellm_config.references import OS_ENVIRON
 from supervisor.litellm_config.render import as_yaml
+from supervisor.secret_names import names_a_secret
 
 MOST_LINES = 60
 WIDEST = 200

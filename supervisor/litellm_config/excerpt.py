@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from supervisor.errors import Finding, Severity
+from supervisor.secret_names import names_a_secret
 
 _MAX_WIDTH = 120
 _MAX_LOOKED_AT = 10 * _MAX_WIDTH  # more than is shown, so that no secret is cut before it is masked
-_SECRET_NAME = re.compile(
+_NAME = re.compile(
     r"(api|access|master|private|signing|encryption|salt|license)[_-]?key|secret|token(?!s|izer)|passw|passphrase|"
     r"credential|connection_?string|database_?url|redis_?url|(^|[_-])(key|dsn|pass|pwd|sas)$|authorization|webhook|"
     r"cookie|-auth$",
@@ -24,11 +25,6 @@ _SECRET_NAME = re.compile(
 _NAME = re.compile(r"""(?P<name>[\w.-]+)["']?\s*[:=]\s*(?=\S)""")
 _SHAPED = re.compile(r"sk-[\w-]+|[A-Za-z0-9+/_=-]{24,}|(?<=://)[^/@\s]+@")
 _REFERENCE = re.compile(r"""^["']?(\$\{|os\.environ/)""")
-
-
-def names_a_secret(name: str) -> bool:
-    """Whether a key or variable of this name usually holds a secret."""
-    return _SECRET_NAME.search(name) is not None
 
 
 def masked(line: str) -> str:

@@ -29,9 +29,9 @@ from supervisor.litellm_config.document import (
     plain_value,
     read_scalar,
 )
-from supervisor.litellm_config.excerpt import names_a_secret
 from supervisor.litellm_config.references import OS_ENVIRON, Chosen, MalformedReferenceError
 from supervisor.litellm_config.vault import Vault
+from supervisor.secret_names import names_a_secret
 
 GENERATED = "LITESUP_REF_"
 

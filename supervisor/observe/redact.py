@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import SecretStr
 
+from supervisor.secret_names import variable_holds_a_secret
+
 MASK = "***"
 
 SHORTEST = 8
@@ -20,11 +22,6 @@ SHORTEST = 8
 
 BLANKS = " \t\r\n"
 
-SECRET_NAME = re.compile(
-    r"KEY|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|_PWD$|CONNECTION_STRING|WEBHOOK|(?:^|_)(?:PASS|AUTH|SAS|DSN)$",
-    re.IGNORECASE,
-)
-NAMES_A_FILE = re.compile(r"(?:_FILE|_PATH|_DIR|_DIRECTORY|_SOCK)$", re.IGNORECASE)
 URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 
 SHAPES = re.compile(
@@ -93,7 +90,7 @@ class Redactor:
 
 def secrets_of(environ: Mapping[str, str]) -> Iterator[str]:
     for name, value in environ.items():
-        if SECRET_NAME.search(name) and not NAMES_A_FILE.search(name):
+        if variable_holds_a_secret(name):
             yield value
         yield from URL_PASSWORD.findall(value)
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from supervisor.errors import Severity
 from supervisor.litellm_config import references
 from supervisor.litellm_config.document import MapNode, Node, Path_, Scalar, scalars
-from supervisor.litellm_config.excerpt import names_a_secret
 from supervisor.litellm_config.lint.rule import Remark, Subject, rule
+from supervisor.secret_names import names_a_secret
 
 # Words that people write where a key is demanded and none is needed; and ways to say where it is.
 _PLACEHOLDER = re.compile(
