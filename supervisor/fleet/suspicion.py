@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from supervisor import events as ev
 from supervisor.fleet.member import Member
 from supervisor.policy.health import HealthRules, Verdict, judge, may_kill
-from supervisor.policy.lifecycle import LIVE, SERVING, Happening, State
+from supervisor.policy.lifecycle import SERVING, Happening
 from supervisor.rotation import Rotation
 
 
@@ -43,17 +43,14 @@ class Suspicion:
                 self._rotation.give_up(member.replica)
             case Verdict.HUNG:
                 self._rotation.give_up(member.replica)
-                if self._may_kill(member, now, members, wanted):
+                if not member.killed and self._may_kill(member, now, members, wanted):
                     return f"hung: no answer and no byte for {member.vitals.silence(now):.0f} s"
         return None
 
     def _may_kill(self, member: Member, now: float, members: Iterable[Member], wanted: int) -> bool:
-        if member.state is State.DRAINING:
-            return True  # it serves nobody new, so nobody is worse off
-        if member.state not in LIVE or member.killed:
-            return False
         serving = [each for each in members if each.state in SERVING and not each.killed]
         return may_kill(
+            member.state,
             well=sum(1 for each in serving if each is not member and not each.vitals.misses),
             serving=len(serving),
             wanted=wanted,

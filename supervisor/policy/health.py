@@ -11,6 +11,8 @@ import enum
 import math
 from dataclasses import dataclass
 
+from supervisor.policy.lifecycle import LIVE, State
+
 ALONE_PATIENCE = 4.0
 """How many times `kill_after` a hung replica is left alive for the sake of a replacement that does not come."""
 
@@ -69,10 +71,13 @@ def judge(vitals: Vitals, *, now: float, rules: HealthRules) -> Verdict:
     return Verdict.HUNG if vitals.silence(now) >= rules.kill_after else Verdict.SILENT
 
 
-def may_kill(*, well: int, serving: int, wanted: int, silence: float, rules: HealthRules) -> bool:
+def may_kill(state: State, *, well: int, serving: int, wanted: int, silence: float, rules: HealthRules) -> bool:
     """Whether a hung replica is killed now: if somebody else is well, or nobody is being replaced already.
 
     `well` counts the others that answer, `serving` all that serve, well or not, this one included. What hangs while its
-    replacement cannot come up is killed in the end: from then on nothing can become worse.
+    replacement cannot come up is killed in the end: from then on nothing can become worse. Nobody is worse off without
+    one that drains, as it takes no new request; one that is ending already has a deadline of its own.
     """
+    if state not in LIVE:
+        return state is State.DRAINING
     return well > 0 or serving >= wanted or silence >= ALONE_PATIENCE * rules.kill_after

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from supervisor.policy.health import HealthRules, Verdict, Vitals, judge, may_kill
+from supervisor.policy.lifecycle import State
 
 RULES = HealthRules(give_up_after=3, kill_after=15.0)
 INTERVAL = TIMEOUT = 2.0
@@ -82,4 +83,10 @@ def test_with_the_defaults_nothing_waits_for_a_stopped_replica_longer_than_eight
 def test_when_nobody_is_well_replicas_are_killed_one_at_a_time(
     well: int, serving: int, wanted: int, silence: float, killed: bool
 ) -> None:
-    assert may_kill(well=well, serving=serving, wanted=wanted, silence=silence, rules=RULES) is killed
+    decided = may_kill(State.SUSPECT, well=well, serving=serving, wanted=wanted, silence=silence, rules=RULES)
+    assert decided is killed
+
+
+@pytest.mark.parametrize(("state", "killed"), [(State.DRAINING, True), (State.STOPPING, False), (State.EXITED, False)])
+def test_what_serves_nobody_new_is_not_kept_for_the_sake_of_the_others(state: State, killed: bool) -> None:
+    assert may_kill(state, well=0, serving=2, wanted=3, silence=15.0, rules=RULES) is killed
