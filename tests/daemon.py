@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -257,6 +256,15 @@ class Daemon:
         await self.until(lambda: bool(self.find(name, since=since, **fields)), within, f"event {name} {fields or ''}")
         return self.find(name, since=since, **fields)[0]
 
+    async def told(
+        self, name: str, *, times: int = 1, since: int = 0, within: float = 30.0, **fields: Any
+    ) -> list[Document]:
+        """Such events, once there are so many; more of them fail. What was answered may be logged a moment later."""
+        await self.until(lambda: len(self.find(name, since=since, **fields)) >= times, within, f"{times} of {name}")
+        found = self.find(name, since=since, **fields)
+        assert len(found) == times, found
+        return found
+
     async def until(self, condition: Callable[[], bool], within: float, what: str) -> None:
         """Returns when `condition` holds; looked at whenever a line is printed. Fails at once when the daemon ends."""
         try:
@@ -380,30 +388,3 @@ def _address(listening: Sequence[str]) -> str:
         if found:
             return f"http://127.0.0.1:{found[1]}"
     raise AssertionError(f"no address in {listening!r}")
-
-
-async def kill(*pids: int) -> None:
-    """Kills these processes (SIGKILL); returns when the last thread of each is gone, and its sockets are closed.
-
-    A process counts as a zombie as soon as its first thread is one; until the others are, it can still be sent requests.
-    """
-    descriptors = [os.pidfd_open(pid) for pid in pids]
-    try:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        async with asyncio.timeout(30):
-            for descriptor in descriptors:
-                await _readable(descriptor)
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-
-async def _readable(descriptor: int) -> None:
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(descriptor, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(descriptor)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from tests.daemon import START_WITHIN, Daemon, Document, kill
+from tests.daemon import START_WITHIN, Daemon, Document
 from tests.eventually import eventually
 from tests.fake_azure import Answer, FakeAzure, Steps
 from tests.load import Load
+from tests.processes import kill
 
 DEPLOYMENTS = ("gpt-4o-2024-08-06", "text-embedding-3-small", "dall-e-3", "whisper", "tts")
 REPLICAS = 2

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from tests.daemon import GUIDE, Daemon, Document
 from tests.e2e.conftest import AZURE_KEY
+from tests.eventually import eventually
 from tests.fake_azure import Answer, FakeAzure
 from tests.load import Load
 
@@ -95,8 +96,10 @@ async def test_what_litellm_reads_while_it_is_imported_is_loaded_beside_the_old_
     assert len(spawned) == 3
     assert all(daemon.events.index(event) > loaded for event in spawned)
     await daemon.settled()
-    names = [process.name() for process in daemon.processes()]
-    assert names.count("litesup-fork") == 1, names
+    await eventually(
+        lambda: [process.name() for process in daemon.processes()].count("litesup-fork") == 1,
+        what="the end of the old fork server",
+    )
     assert await asked(client, daemon, "gpt-4") == 200
 
 
@@ -109,7 +112,8 @@ async def test_another_litellm_under_a_running_daemon_is_rolled_out_by_the_next_
     pretend_to_install(daemon.folder / "packages", "1.106.99")
     reloaded = await daemon.run("reload", "--wait", within=120)
     assert reloaded.code == 0, reloaded.output
-    assert len(daemon.find("fork_server_started", since=since)) == 1
+    await daemon.told("rollout_completed", since=since)
+    await daemon.told("fork_server_started", since=since)
     after = await daemon.settled()
     assert after["daemon"]["litellm_version"] == "1.106.99"
     assert "1.106.99" in after["daemon"]["launcher_note"]

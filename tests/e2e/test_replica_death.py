@@ -9,10 +9,11 @@ import signal
 import pytest
 
 from tests.assault import Assault
-from tests.daemon import Daemon, kill
+from tests.daemon import Daemon
 from tests.eventually import eventually
 from tests.fake_azure import Answer, FakeAzure, Steps
 from tests.load import Load
+from tests.processes import kill
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -18,8 +18,9 @@ import pytest_asyncio
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 
 from tests import azure_apis
-from tests.daemon import free_port, kill
+from tests.daemon import free_port
 from tests.fake_azure import Answer, FakeAzure, Outcome, Steps, chunk_texts
+from tests.processes import kill
 from tests.sdk_pool import SdkPool
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import kill
 from tests.faults.pool import PATIENCE, FaultPool, comes_true, config
+from tests.processes import kill
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -43,7 +43,7 @@ async def test_a_change_whose_replicas_do_not_start_in_time_is_taken_back(pool: 
         pool.save(config(FAKE_BOOT_SECONDS="600"))
         await pool.event("rollout_failed", since=since, within=PATIENCE)
     assert not load.failed, load.summary()
-    assert pool.find("replica_killed", since=since, cause="did not start")
+    await pool.event("replica_killed", since=since, cause="did not start")
     await pool.settled()
     assert await pool.pids() == before
 
@@ -165,4 +165,4 @@ async def test_two_hangups_at_once_are_one_change_and_cost_no_request(pool: Faul
         await load.finished_at_least(20)
     assert not load.failed, load.summary()
     await pool.settled()
-    assert len(pool.find("rollout_completed", since=since)) == 1
+    await pool.told("rollout_completed", since=since)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import kill
 from tests.eventually import eventually
 from tests.faults.pool import PATIENCE, STREAM, FaultPool, comes_true, config
+from tests.processes import kill
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,9 +8,9 @@ import signal
 import psutil
 import pytest
 
-from tests.daemon import kill
 from tests.eventually import eventually
 from tests.faults.pool import PATIENCE, FaultPool, config
+from tests.processes import kill
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -38,7 +38,7 @@ async def test_a_stopped_fork_server_is_killed_and_the_slot_filled_all_the_same(
         await kill((await pool.replica(1))["pid"])
         await pool.event("replica_ready", since=since, slot=1, within=PATIENCE)
     assert not load.failed, load.summary()
-    assert pool.find("fork_server_lost", since=since)
+    await pool.event("fork_server_lost", since=since)
     await eventually(lambda: not psutil.pid_exists(server), what="the stopped one is gone")
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.daemon import kill
 from tests.eventually import eventually
 from tests.faults.pool import PATIENCE, STREAM, FaultPool, config
+from tests.processes import kill
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -58,16 +58,16 @@ async def test_a_stopped_replica_costs_a_wait_and_is_replaced(pool: FaultPool):
         await replaced(pool, since, 3)
         await load.finished_at_least(20)
     assert not load.failed, load.summary()
-    (killed,) = pool.find("replica_killed", since=since)
+    (killed,) = await pool.told("replica_killed", since=since)
     assert (killed["slot"], killed["cause"]) == (3, "hung")
-    assert pool.find("request_retried", since=since, reason="given up")
+    await pool.event("request_retried", since=since, reason="given up")
 
 
 async def test_a_replica_that_ends_by_itself_with_3_is_only_a_replica_that_ended(pool: FaultPool):
     since = len(pool.events)
     answer = await pool.ask({"x-fake-exit": "3"})
     await replaced(pool, since, int(answer.one("x-litesup-replica")))
-    (exited,) = pool.find("replica_exited", since=since)
+    (exited,) = await pool.told("replica_exited", since=since)
     assert (answer.status, exited["status"]) == (200, "exit 3")
 
 
@@ -99,8 +99,8 @@ async def test_a_request_that_kills_takes_two_replicas_with_it_and_not_the_pool(
     assert (answer.status, answer.one("x-should-retry")) == (502, "false")
     assert len(before & await pool.pids()) >= 1
     await pool.settled()
-    assert len(pool.find("replica_exited", since=since)) == 2
-    assert pool.find("request_suspected", since=since, request_id="poison")
+    await pool.told("replica_exited", times=2, since=since)
+    await pool.told("request_suspected", since=since, request_id="poison")
 
 
 async def test_a_request_that_hangs_takes_two_replicas_with_it_and_not_the_pool(pool: FaultPool):
@@ -109,8 +109,8 @@ async def test_a_request_that_hangs_takes_two_replicas_with_it_and_not_the_pool(
     assert (answer.status, answer.one("x-should-retry")) == (502, "false")
     assert (await pool.ask()).status == 200
     await pool.settled()
-    assert len(pool.find("replica_killed", since=since, cause="hung")) == 2
-    assert pool.find("request_suspected", since=since)
+    await pool.told("replica_killed", times=2, since=since, cause="hung")
+    await pool.told("request_suspected", since=since)
 
 
 async def test_a_replica_that_runs_out_of_memory_is_one_that_was_killed(pool: FaultPool):
@@ -123,7 +123,7 @@ async def test_a_replica_that_runs_out_of_memory_is_one_that_was_killed(pool: Fa
     assert (answer.status, answer.one("x-should-retry")) == (502, "false")
     assert (await pool.ask()).status == 200
     await pool.settled()
-    assert [event["status"] for event in pool.find("replica_exited", since=since)] == ["SIGKILL", "SIGKILL"]
+    await pool.told("replica_exited", times=2, since=since, status="SIGKILL")
 
 
 async def test_a_replica_whose_memory_grows_is_replaced_before_it_ends_and_costs_no_request():
