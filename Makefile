@@ -24,7 +24,7 @@ help:
 	@echo "make check   ruff, mypy and the import contracts"
 	@echo "make install PREFIX=/opt/litesup   an environment of its own, with the command in PREFIX/bin"
 	@echo "make format  what ruff can put right by itself"
-	@echo "make bench   what is measured, against LiteLLM's own ways to run several workers"
+	@echo "make bench   half an hour of measuring beside LiteLLM's own modes, nginx and HAProxy; BENCH_ARGS='--only hop boot'"
 	@echo "make soak    ten minutes of a bad day: is a request lost, does the daemon grow; SOAK_ARGS='--minutes 2 --seed 7'"
 	@echo "make lock    resolves requirements.lock anew (needs uv)"
 	@echo "make clean   removes the environment and every cache"
@@ -84,9 +84,7 @@ format: setup
 	@$(BIN)/ruff format .
 
 bench: setup
-	@$(BIN)/python -m benchmarks.boot $(BENCH_ARGS)
-	@$(BIN)/python -m benchmarks.recovery
-	@$(BIN)/python -m benchmarks.faults
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 soak: setup
 	@$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)

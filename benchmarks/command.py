@@ -18,12 +18,15 @@ from benchmarks.table import lines
 INTERRUPTED = 130
 
 
-def main(question: Question, arguments: Sequence[str] | None = None) -> None:
+def main(question: Question, arguments: Sequence[str] | None = None, *, asked: Sequence[str] = ()) -> None:
+    """`asked` is how it was really called, by a module that takes options of its own."""
     options = _parser(question).parse_args(arguments)
-    sides = [side for side in question.sides if side in options.sides]
+    sides = [side for side in (*question.sides, *question.also) if side in options.sides]
     command = f"python -m benchmarks.{question.name} --rounds {options.rounds}"
     if sides != list(question.sides):
         command += f" --sides {' '.join(sides)}"
+    if asked:
+        command = f"python -m benchmarks.{question.name} {' '.join(asked)}"
     try:
         result = collect(question, rounds=options.rounds, sides=sides, command=command)
     except CannotMeasureError as error:
@@ -40,6 +43,7 @@ def report(question: Question, result: Result) -> str:
 
 
 def _parser(question: Question) -> argparse.ArgumentParser:
+    also = f"; on demand: {' '.join(question.also)}" if question.also else ""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{question.name}",
         description=f"{question.title}.\n\n{textwrap.fill(question.how, 100)}",
@@ -56,10 +60,10 @@ def _parser(question: Question) -> argparse.ArgumentParser:
     parser.add_argument(
         "--sides",
         nargs="+",
-        choices=question.sides,
+        choices=[*question.sides, *question.also],
         default=list(question.sides),
         metavar="SIDE",
-        help=f"some of: {' '.join(question.sides)}",
+        help=f"some of: {' '.join(question.sides)}{also}",
     )
     parser.add_argument("--json", action="store_true", help="every run as JSON, instead of the table")
     return parser

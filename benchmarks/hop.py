@@ -1,13 +1,13 @@
 """What the hop through the balancer costs: litesup, nginx and HAProxy, one core each, before the same fast upstream.
 
-    python -m benchmarks.hop --rounds 3 --seconds 4
+    python -m benchmarks.hop --rounds 3 --seconds 4 --connections 1 64
+    python -m benchmarks.hop --sides litesup relay          beside a prototype
 
 The upstream is nginx answering by itself on three unix sockets; it and the load (wrk, POST of a small chat request)
-have one core, the proxy that is measured has the other. Sides take turns, and the order changes from round to round;
-`direct` is the load on the upstream without any proxy, on its one core. CPU per request is the proxy's own, user and
-system: it is what holds still when others use the machine. Other sides are prototypes (`benchmarks/prototypes`), which
-say what could be. Needs nginx, haproxy and wrk on PATH (Debian's
-packages nginx-light, haproxy and wrk). Nothing but the loopback interface is used.
+have one core, the proxy that is measured has the other. CPU per request is the proxy's own, user and system: it is
+what holds still when others use the machine. Sides that have to be named are prototypes (`benchmarks/prototypes`):
+they say what could be. Needs nginx, haproxy and wrk (Debian's packages nginx-light, haproxy and wrk). Nothing but the
+loopback interface is used.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
 
-from benchmarks.machine import machine
+from benchmarks import command
+from benchmarks.machine import find
+from benchmarks.question import OURS, Figure, Goal, NotMeasured, Question, Run, Verdict, in_turns, median, ratio, values
 from tests.daemon import free_port
 
-SIDES = ("direct", "nginx", "haproxy", "litesup")
+SIDES = (OURS, "nginx", "haproxy", "direct")
 FRONTS = {
-    "litesup": ("benchmarks.hop_front",),
+    OURS: ("benchmarks.hop_front",),
     "relay": ("benchmarks.prototypes.relay",),
     "by-hand": ("benchmarks.prototypes.by_hand",),
     "aiohttp-only": ("benchmarks.prototypes.aiohttp_only",),
@@ -44,11 +45,15 @@ FRONTS = {
     "own-tasks": ("benchmarks.prototypes.own_front", "--tasks"),
 }
 """What is started as `python -m … PORT SOCKET...`: the product, and prototypes that say what could be."""
-NEEDED = ("nginx", "haproxy", "wrk", "taskset")
-PACKAGES = "nginx-light haproxy wrk"
+CONNECTIONS = (1, 64, 512)
+SECONDS = 3.0  # of load in each run
 UPSTREAMS = 3
 PROXY_CORE, LOAD_CORE = 0, 1
 UP_WITHIN = 20.0  # seconds
+
+LEAST_OF_HAPROXY = 0.4
+MOST_TIMES_P99 = 2.0
+MOST_ADDED = 110.0  # us
 
 ANSWER = json.dumps(
     {
@@ -62,7 +67,7 @@ ANSWER = json.dumps(
         "usage": {"prompt_tokens": 8, "completion_tokens": 40, "total_tokens": 48},
     }
 )
-QUESTION = {"model": "gpt-4", "messages": [{"role": "user", "content": "ping"}]}
+CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "ping"}]}
 
 WRK = """
 wrk.method = "POST"
@@ -139,22 +144,6 @@ listen front
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One run. `rate` is requests per second; `median`, `p99` and `cpu` per request are seconds.
-
-    `failed` counts errors of any kind.
-    """
-
-    side: str
-    connections: int
-    rate: float
-    median: float
-    p99: float
-    failed: int
-    cpu: float = 0.0
-
-
 @contextlib.contextmanager
 def running(command: Sequence[str], core: int, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process on one core, ended with the block."""
@@ -194,23 +183,24 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.sockets = [folder / f"u{number}.sock" for number in range(UPSTREAMS)]
-        self.direct_port = free_port()
-        (folder / "wrk.lua").write_text(WRK.format(body=json.dumps(QUESTION)))
+        (folder / "wrk.lua").write_text(WRK.format(body=json.dumps(CHAT)))
 
     @contextlib.contextmanager
     def upstream(self) -> Iterator[None]:
-        listen = "".join(f"listen unix:{path};" for path in self.sockets) + f"listen 127.0.0.1:{self.direct_port};"
-        command = self._nginx("upstream", NGINX_UPSTREAM, listen=listen, answer=ANSWER)
-        with running(command, LOAD_CORE) as process:
-            wait_for(self.direct_port, process)
+        listen = "".join(f"listen unix:{path};" for path in self.sockets)
+        for path in self.sockets:
+            path.unlink(missing_ok=True)
+        with running(self._nginx("upstream", NGINX_UPSTREAM, listen=listen, answer=ANSWER), LOAD_CORE) as process:
+            wait_for(self.sockets[-1], process)
             yield
 
     @contextlib.contextmanager
-    def proxy(self, side: str) -> Iterator[tuple[int, psutil.Process | None]]:
-        """The port to send the load to, and the process that is measured."""
-        if side == "direct":
-            yield self.direct_port, None
-            return
+    def proxy(self, side: str) -> Iterator[tuple[int, psutil.Process]]:
+        """The port to send the load to, and the process that is measured.
+
+        For `direct` an upstream of its own stands where the proxies stand: whoever is there is woken from the other
+        core, and what that costs is no proxy's.
+        """
         port = free_port()
         with running(self._command(side, port), PROXY_CORE, PYTHONPATH=os.pathsep.join(sys.path)) as process:
             wait_for(port, process)
@@ -218,13 +208,15 @@ class Stage:
 
     def load(self, port: int, connections: int, seconds: float) -> tuple[float, float, float, int]:
         """Requests per second, median and 99th percentile in seconds, and failures, of wrk on its core."""
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "--timeout", "10s"]
-        command += ["-s", str(self.folder / "wrk.lua"), f"http://127.0.0.1:{port}/v1/chat/completions"]
-        done = subprocess.run(_on_core(LOAD_CORE, command), check=True, capture_output=True, text=True)
+        wrk = [find("wrk") or "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "--timeout", "10s"]
+        wrk += ["-s", str(self.folder / "wrk.lua"), f"http://127.0.0.1:{port}/v1/chat/completions"]
+        done = subprocess.run(_on_core(LOAD_CORE, wrk), check=True, capture_output=True, text=True)
         return _parsed(done.stdout)
 
     def _command(self, side: str, port: int) -> list[str]:
         match side:
+            case "direct":
+                return self._nginx("direct", NGINX_UPSTREAM, listen=f"listen 127.0.0.1:{port};", answer=ANSWER)
             case "nginx":
                 servers = " ".join(f"server unix:{path};" for path in self.sockets)
                 return self._nginx("proxy", NGINX_PROXY, servers=servers, port=str(port))
@@ -232,16 +224,14 @@ class Stage:
                 servers = "\n    ".join(f"server r{n} unix@{path}" for n, path in enumerate(self.sockets))
                 file = self.folder / "haproxy.cfg"
                 file.write_text(HAPROXY.format(port=port, servers=servers))
-                return ["haproxy", "-db", "-q", "-f", str(file)]
+                return [find("haproxy") or "haproxy", "-db", "-q", "-f", str(file)]
             case _:
                 return [sys.executable, "-m", *FRONTS[side], str(port), *map(str, self.sockets)]
 
     def _nginx(self, name: str, template: str, **values: str) -> list[str]:
         file = self.folder / f"{name}.conf"
         file.write_text(template.format(folder=self.folder, name=name, **values))
-        for path in self.sockets if name == "upstream" else ():
-            path.unlink(missing_ok=True)
-        return ["nginx", "-e", "stderr", "-p", str(self.folder), "-c", str(file)]
+        return [find("nginx") or "nginx", "-e", "stderr", "-p", str(self.folder), "-c", str(file)]
 
 
 def _parsed(text: str) -> tuple[float, float, float, int]:
@@ -259,81 +249,125 @@ def _parsed(text: str) -> tuple[float, float, float, int]:
     return float(rate[1]), quantile("50"), quantile("99"), failed
 
 
-def measure(rounds: int, seconds: float, connections: Sequence[int], sides: Sequence[str]) -> list[Result]:
-    results = []
+def measure(
+    rounds: int, sides: Sequence[str], *, seconds: float = SECONDS, connections: Sequence[int] = CONNECTIONS
+) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="ls-hop-") as folder:
         stage = Stage(Path(folder))
         with stage.upstream():
-            for number in range(rounds):
-                for side in sides if number % 2 == 0 else sides[::-1]:
-                    with stage.proxy(side) as (port, process):
-                        stage.load(port, 16, 1.0)  # nobody is measured cold
-                        for many in connections:
-                            before = _cpu(process)
-                            rate, median, p99, failed = stage.load(port, many, seconds)
-                            cpu = (_cpu(process) - before) / max(1.0, rate * seconds)
-                            results.append(Result(side, many, rate, median, p99, failed, cpu))
-                            print(f"round {number + 1}: {results[-1]}", file=sys.stderr, flush=True)
-    return results
+            for number, side in in_turns(sides, rounds):
+                with stage.proxy(side) as (port, process):
+                    stage.load(port, 16, 1.0)  # nobody is measured cold
+                    for many in connections:
+                        before = _cpu(process)
+                        rate, middle, p99, failed = stage.load(port, many, seconds)
+                        cpu = (_cpu(process) - before) / max(1.0, rate * seconds)
+                        figures = {
+                            "rate": rate,
+                            "median": middle * 1e6,
+                            "p99": p99 * 1e3,
+                            "cpu": cpu * 1e6,
+                            "failed": float(failed),
+                        }
+                        yield Run(side, number, figures, case(many))
 
 
-def _cpu(process: psutil.Process | None) -> float:
+def _cpu(process: psutil.Process) -> float:
     """Seconds that it has used so far, in its own code and in the kernel."""
-    if process is None:
-        return 0.0
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
-def medians(results: Sequence[Result], connections: int) -> Mapping[str, Result]:
-    """By side."""
-    table = {}
-    for side in {result.side for result in results}:
-        runs = [each for each in results if (each.side, each.connections) == (side, connections)]
-        rate, median, p99, cpu = (
-            statistics.median(getattr(each, name) for each in runs) for name in ("rate", "median", "p99", "cpu")
-        )
-        table[side] = Result(side, connections, rate, median, p99, sum(each.failed for each in runs), cpu)
-    return table
+def case(connections: int) -> str:
+    return f"{connections} connection{'s' if connections != 1 else ''}"
 
 
-def table(results: Sequence[Result]) -> str:
-    head = ("requests/s", "median ms", "p99 ms", "failed", "x haproxy", "CPU us")
-    lines = [f"{'connections':>11}  {'side':<12}" + "".join(f"{name:>11}" for name in head)]
-    for many in sorted({result.connections for result in results}):
-        sides = medians(results, many)
-        for side in (each for each in dict.fromkeys((*SIDES, *FRONTS)) if each in sides):
-            one = sides[side]
-            share = f"{one.rate / sides['haproxy'].rate:.2f}" if "haproxy" in sides else "-"
-            lines.append(
-                f"{many:>11}  {side:<12}{one.rate:>11.0f}{one.median * 1e3:>11.3f}{one.p99 * 1e3:>11.2f}"
-                f"{one.failed:>11}{share:>11}{one.cpu * 1e6:>11.1f}"
-            )
-    return "\n".join(lines)
+def _everywhere(runs: Sequence[Run], figure: str) -> dict[int, float]:
+    """Ours to HAProxy's, by the number of connections. A failed request spoils the figures of its run."""
+    found = {many: ratio(runs, OURS, "haproxy", figure, case(many)) for many in CONNECTIONS}
+    for many in CONNECTIONS:
+        for side in (OURS, "haproxy"):
+            if failed := sum(values(runs, side, "failed", case(many))):
+                raise NotMeasured(f"{failed:.0f} requests of {side} failed with {case(many)}")
+    return found
+
+
+def judge_throughput(runs: Sequence[Run]) -> Verdict:
+    found = _everywhere(runs, "rate")
+    return Verdict(all(each >= LEAST_OF_HAPROXY for each in found.values()), _listed(found))
+
+
+def judge_p99(runs: Sequence[Run]) -> Verdict:
+    found = _everywhere(runs, "p99")
+    return Verdict(all(each <= MOST_TIMES_P99 for each in found.values()), _listed(found))
+
+
+def judge_added(runs: Sequence[Run]) -> Verdict:
+    direct = median(runs, "direct", "median", case(1))
+    added = {
+        side: median(runs, side, "median", case(1)) - direct
+        for side in SIDES
+        if side != "direct" and any(run.side == side for run in runs)
+    }
+    if OURS not in added:
+        raise NotMeasured(f"no run of {OURS}")
+    beside = "".join(f"; {side} {each:.0f} µs" for side, each in added.items() if side != OURS)
+    return Verdict(added[OURS] <= MOST_ADDED, f"{added[OURS]:.0f} µs{beside}")
+
+
+def judge_failed(runs: Sequence[Run]) -> Verdict:
+    failed = sum(sum(values(runs, OURS, "failed", case(many))) for many in CONNECTIONS)
+    return Verdict(failed == 0, f"{failed:.0f}")
+
+
+def _listed(found: dict[int, float]) -> str:
+    return ", ".join(f"{each:.2f} × with {case(many)}" for many, each in found.items())
+
+
+QUESTION = Question(
+    name="hop",
+    title="The hop alone",
+    how=(
+        "A small chat request is sent again and again (wrk) through a proxy with a core to itself, to an upstream "
+        "that answers at once: nginx with three unix sockets, which shares the other core with wrk. *litesup* is the "
+        "balancer as the daemon runs it, with its listeners for log and metrics, but no LiteLLM; *nginx* and *HAProxy* "
+        "keep connections to the upstreams, add X-Forwarded-For and do not log. *direct* is the upstream itself in the "
+        "proxy's place, on the proxy's core, so that what it costs to be woken from another core is not counted as "
+        "anybody's hop."
+    ),
+    sides=SIDES,
+    also=tuple(name for name in FRONTS if name not in SIDES),
+    figures=(
+        Figure("rate", "throughput", "1/s", "more"),
+        Figure("median", "latency, median", "us", "less"),
+        Figure("p99", "latency, 99th percentile", "ms", "less"),
+        Figure("cpu", "CPU per request", "us", "less"),
+        Figure("failed", "failed requests", "", "less"),
+    ),
+    goals=(
+        Goal(f"throughput ≥ {LEAST_OF_HAPROXY} × HAProxy's", judge_throughput),
+        Goal(f"p99 ≤ {MOST_TIMES_P99:g} × HAProxy's", judge_p99),
+        Goal(f"added median at one connection ≤ {MOST_ADDED:g} µs", judge_added),
+        Goal("no request fails", judge_failed),
+    ),
+    measure=measure,
+    rounds=3,
+    budget=180.0,
+    needs={"": ("nginx", "wrk", "taskset"), "haproxy": ("haproxy",)},
+    cores=2,
+    drawn=("rate", "median", "p99", "cpu"),
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    every = list(dict.fromkeys((*SIDES, *FRONTS)))
-    parser.add_argument("--rounds", type=int, choices=range(1, 21), default=3, metavar="N", help="1 to 20 (default: 3)")
-    parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of load in each run (default: 4)")
-    parser.add_argument("--connections", type=int, nargs="+", default=[1, 64, 512], metavar="C")
-    parser.add_argument("--sides", nargs="+", choices=every, default=list(SIDES), metavar="SIDE", help=" ".join(every))
-    parser.add_argument("--json", action="store_true", help="every run as JSON, instead of the table")
-    options = parser.parse_args()
-    missing = [name for name in NEEDED if shutil.which(name) is None]
-    if missing:
-        sys.exit(f"{', '.join(missing)} not found; on Debian: apt install {PACKAGES}")
-    if len(os.sched_getaffinity(0)) < 2:
-        sys.exit("this measurement needs two cores: one for the proxy, one for the load")
-    results = measure(options.rounds, options.seconds, options.connections, options.sides)
-    if options.json:
-        print(json.dumps({"machine": machine(), "runs": [asdict(each) for each in results]}, indent=2))
-        return
-    for name, value in machine().items():
-        print(f"{name:<12} {value}")
-    print()
-    print(table(results))
+    """With two options of its own, for a closer look."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--connections", type=int, nargs="+", default=list(CONNECTIONS))
+    options, rest = parser.parse_known_args()
+    chosen = partial(measure, seconds=options.seconds, connections=options.connections)
+    own = sys.argv[1:] if (options.seconds, tuple(options.connections)) != (SECONDS, CONNECTIONS) else ()
+    command.main(replace(QUESTION, measure=chosen), rest, asked=own)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 OURS = "litesup"
+_SPELT = {"us": "µs", "x": "×"}
 
 
 class NotMeasured(LookupError):
@@ -28,9 +29,14 @@ class Figure:
     unit: str
     better: Literal["less", "more"]
 
+    @property
+    def heading(self) -> str:
+        """The title, with the unit behind it."""
+        return f"{self.title} ({_SPELT.get(self.unit, self.unit)})" if self.unit else self.title
+
     def text(self, value: float) -> str:
         """With its unit, and as many digits as mean something."""
-        return f"{digits(value)} {self.unit}".rstrip()
+        return f"{digits(value)} {_SPELT.get(self.unit, self.unit)}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,8 @@ class Question:
     needs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Programs without which a side is left out; under "" those without which there is nothing to measure."""
     cores: int = 1
+    also: Sequence[str] = ()
+    """Sides that are measured only when they are named, such as prototypes; on no page."""
     drawn: Sequence[str] = ()
     """The figures in the picture, by name; none means all of them."""
     growth: bool = False

@@ -26,7 +26,7 @@ def rows(question: Question, runs: Sequence[Run]) -> Iterator[Row]:
     """Case by case, figure by figure, side by side, in the question's order; what was not measured is not there."""
     for case in cases(runs):
         for figure in question.figures:
-            for side in question.sides:
+            for side in (*question.sides, *question.also):
                 try:
                     middle = median(runs, side, figure.name, case)
                 except NotMeasured:
@@ -50,10 +50,8 @@ def lines(question: Question, runs: Sequence[Run]) -> Iterator[str]:
     width = max((len(row.side) for row in found), default=0) + 2
     for row, before in zip(found, [None, *found], strict=False):
         if before is None or (row.case, row.figure) != (before.case, before.figure):
-            head = ", ".join(filter(None, (row.case, row.figure.title)))
-            unit = f" ({row.figure.unit})" if row.figure.unit else ""
             yield ""
-            yield f"{head}{unit}"
+            yield ", ".join(filter(None, (row.case, row.figure.heading)))
             yield f"  {'':<{width}}{'median':>10}{'lowest':>10}{'highest':>10}{'x ' + OURS:>11}"
         ratio = f"{row.ratio:.2f}" if row.ratio is not None else ""
         figures = "".join(f"{digits(each):>10}" for each in (row.median, row.lowest, row.highest))

@@ -1,0 +1,188 @@
+"""Writes docs/benchmarks.md and its pictures from the results that are kept: `python -m benchmarks.page [--into DIR]`.
+
+Nothing is measured. What the page says of a goal follows from the runs; the reason why one is not met comes from the
+question's own module, and is left out as soon as it is met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.machine import advice
+from benchmarks.picture import panels, picture
+from benchmarks.question import OURS, Question, Verdict, digits
+from benchmarks.questions import asked
+from benchmarks.result import RESULTS, Result, load
+from benchmarks.table import Row, rows
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+_HEAD = """\
+# Benchmarks
+
+Written by `make bench`; a test fails when this page is not what `benchmarks/results/` gives.
+
+What litesup costs and gains beside those that it competes with: LiteLLM's own ways to run several workers, nginx and
+HAProxy. Each question is asked on one machine, which its sides take in turns, round after round and in a changing
+order, so that no side always has the warmer caches. A figure is the median of the rounds, with the lowest and the
+highest beside it; `×` is its ratio to litesup's. Only the loopback interface is used, and the provider is a fake one:
+what a real one takes is the same for every side. The machine is described at the end: on another one the figures are
+others, and the ratios about the same.
+
+`make bench` asks all of this again, in half an hour on two cores; `make bench BENCH_ARGS='--only hop boot'` some of it.
+"""
+_NOTHING = "Nothing has been measured yet.\n"
+_MET = {True: "yes", False: "**no**", None: "–"}
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where results are kept, and where the page and the folder of pictures go."""
+
+    results: Path = RESULTS
+    docs: Path = DOCS
+
+    @classmethod
+    def below(cls, folder: Path | None) -> Places:
+        """For a trial; without a folder the project's own."""
+        return cls() if folder is None else cls(folder / "results", folder)
+
+
+def page(questions: Sequence[Question], results: Mapping[str, Result]) -> str:
+    """The whole page. A question without a result is in the table only."""
+    measured = [(question, results[question.name]) for question in questions if question.name in results]
+    if not measured:
+        return f"{_HEAD}\n{_NOTHING}"
+    parts = [_HEAD, _summary(questions, results)]
+    parts += [section(question, result) for question, result in measured]
+    parts.append(_machines([result for _, result in measured]))
+    return "\n".join(parts)
+
+
+def section(question: Question, result: Result) -> str:
+    """One question: how, how often, picture, figures, and what is to be said of goals that are not met."""
+    parts = [f"## {question.title}", question.how.strip(), _made(result)]
+    parts += [
+        f"*{side}* is left out: {', '.join(f'`{name}`' for name in names)} not found ({advice(names)})."
+        for side, names in result.missing.items()
+    ]
+    drawn = ", ".join(dict.fromkeys(panel.figure.title for panel in panels(question, result.runs)))
+    parts += [
+        f"![{question.title}: {drawn}. The table below has these figures.](benchmarks/{question.name}.svg)",
+        _figures(question, result),
+    ]
+    for goal in question.goals:
+        verdict = goal.verdict(result.runs)
+        if verdict.met is False:
+            parts.append(f"**Not met: {goal.text}.** Measured: {verdict.measured}. {goal.unmet}".rstrip())
+    return "\n\n".join(parts) + "\n"
+
+
+def write(places: Places) -> None:
+    """Raises ValueError for a result that cannot be read."""
+    results = load(places.results)
+    questions = list(asked())
+    places.docs.mkdir(parents=True, exist_ok=True)
+    (places.docs / "benchmarks.md").write_text(page(questions, results), encoding="utf-8")
+    folder = places.docs / "benchmarks"
+    drawn = {f"{question.name}.svg": question for question in questions if question.name in results}
+    for file in folder.glob("*.svg"):
+        if file.name not in drawn:
+            file.unlink()
+    if drawn:
+        folder.mkdir(exist_ok=True)
+    for name, question in drawn.items():
+        (folder / name).write_text(picture(question, results[question.name].runs), encoding="utf-8")
+
+
+def _summary(questions: Sequence[Question], results: Mapping[str, Result]) -> str:
+    lines = ["| question | goal | measured | met |", "|---|---|---|---|"]
+    for question in questions:
+        result = results.get(question.name)
+        title = question.title if result is None else f"[{question.title}](#{_anchor(question.title)})"
+        for number, goal in enumerate(question.goals):
+            verdict = Verdict(None, "not yet") if result is None else goal.verdict(result.runs)
+            cells = ("" if number else title, goal.text, verdict.measured, _MET[verdict.met])
+            lines.append(f"| {' | '.join(map(_cell, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _made(result: Result) -> str:
+    rounds = f"{result.rounds} round{'s' if result.rounds != 1 else ''}"
+    text = f"`{result.command}`: {rounds} in {_spell(result.seconds)}, on {result.date}."
+    if result.cut:
+        text += f" Only {result.cut}."
+    if result.disturbed:
+        text += f" **The machine was not quiet: {result.disturbed}.**"
+    return text
+
+
+def _figures(question: Question, result: Result) -> str:
+    """A line per figure and case, a column per side."""
+    sides = [side for side in question.sides if any(run.side == side for run in result.runs)]
+    cells = {(row.figure.name, row.case, row.side): row for row in rows(question, result.runs)}
+    lines = [f"| | {' | '.join(map(_cell, sides))} |", f"|---|{'---:|' * len(sides)}"]
+    for figure in question.figures:
+        for case in dict.fromkeys(case for name, case, _ in cells if name == figure.name):
+            name = ", ".join(filter(None, (figure.heading, case)))
+            found = (cells.get((figure.name, case, side)) for side in sides)
+            lines.append(f"| {_cell(name)} | {' | '.join(_in_cell(row) for row in found)} |")
+    return "\n".join(lines)
+
+
+def _in_cell(row: Row | None) -> str:
+    if row is None:
+        return "–"
+    median = digits(row.median)
+    parts = [f"**{median}**" if row.side == OURS else median]
+    if row.runs > 1 and row.lowest != row.highest:
+        parts.append(f"{digits(row.lowest)} – {digits(row.highest)}")
+    if row.ratio is not None:
+        parts.append(f"{digits(row.ratio)} ×")
+    return "<br>".join(parts)
+
+
+def _machines(results: Sequence[Result]) -> str:
+    """What is the same for all, once; what is not, with the questions that it is true of."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for result in results:
+        for name, value in {**result.machine, **result.versions}.items():
+            if name != "load before":
+                found.setdefault(name, {}).setdefault(value, []).append(result.question)
+    lines = ["## The machine", "", "| | |", "|---|---|"]
+    for name, of in found.items():
+        told = (value if len(of) == 1 else f"{value} ({', '.join(asking)})" for value, asking in of.items())
+        lines.append(f"| {name} | {_cell('<br>'.join(told))} |")
+    loads = ", ".join(f"{result.question} {result.machine['load before']}" for result in results)
+    lines.append(f"| load before (1, 5 and 15 minutes; the earlier questions are part of it) | {loads} |")
+    return "\n".join(lines) + "\n"
+
+
+def _anchor(title: str) -> str:
+    """As GitHub makes them: lower case, no punctuation, dashes for blanks."""
+    kept = "".join(letter for letter in title.lower() if letter.isalnum() or letter in " -_")
+    return kept.replace(" ", "-")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _spell(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--into", type=Path, metavar="DIR", help="from DIR/results into DIR, not the project's own")
+    try:
+        write(Places.below(parser.parse_args().into))
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
