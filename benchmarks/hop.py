@@ -235,10 +235,11 @@ class Stage:
 
 
 def _parsed(text: str) -> tuple[float, float, float, int]:
-    units = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+    units = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
     def quantile(name: str) -> float:
-        found = re.search(rf"^ +{name}% +([\d.]+)(us|ms|s|m)$", text, re.MULTILINE)
+        # Behind a unit of one letter wrk writes a space, so that the columns stand below each other.
+        found = re.search(rf"^ +{name}% +([\d.]+)(us|ms|s|m|h) *$", text, re.MULTILINE)
         assert found is not None, text
         return float(found[1]) * units[found[2]]
 
