@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from supervisor.balancer.relay import RequestBody
-from supervisor.balancer.response import ResponseHead
+from supervisor.balancer.response_head import ResponseHead
 from supervisor.balancer.upstream import Connection, ResponseTimeout
 from supervisor.errors import NotSent, ReplicaGivenUp, ReplicaLost, UpstreamError
 from supervisor.events import Events, RequestRetried, RequestSuspected

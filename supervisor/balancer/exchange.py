@@ -16,11 +16,11 @@ from aiohttp import hdrs, web
 from supervisor.balancer import refusals, replies, websocket
 from supervisor.balancer.dispatch import Dispatch
 from supervisor.balancer.grammar import Head
-from supervisor.balancer.headers import Credential, Framing, interim_head, request_head, request_id_of, response_head
+from supervisor.balancer.headers import Credential, request_head, request_id_of
 from supervisor.balancer.held import HeldBytes
 from supervisor.balancer.pool import Pool
-from supervisor.balancer.relay import BadBody, ClientGone, ClientStream, RequestBody, client_framing, relay_response
-from supervisor.balancer.response import ResponseHead
+from supervisor.balancer.relay import BadBody, ClientGone, ClientStream, RequestBody, relay_response
+from supervisor.balancer.response_head import CONTINUE, Framing, ResponseHead, interim_head, response_head
 from supervisor.balancer.upstream import Connection, ResponseTimeout
 from supervisor.errors import NobodyReady, NotSent, UpstreamError
 from supervisor.events import Events, RequestFinished
@@ -220,12 +220,10 @@ class Exchange:
             response = await dispatch.head_from(connection, upstream)
             self._status = response.status
             switched = response.status == 101
-            framing = client_framing(response, http_1_0=self._http_1_0)
+            framing = response.framing(http_1_0=self._http_1_0)
             keep_alive = self._head.keep_alive and framing is not Framing.CLOSE and not self._around.stopping.is_set()
             head = response_head(
-                response.status,
-                response.reason,
-                response.headers,
+                response,
                 framing=framing,
                 slot=upstream.slot,
                 request_id=self._request_id,
@@ -234,7 +232,7 @@ class Exchange:
                 upgrade=b"websocket" if switched else None,
             )
             if switched:
-                await self._client.begin(head, framing, [], last=False)
+                self._client.begin(head, framing, [], last=False)
                 await websocket.tunnel(request, self._client, connection, upstream)
                 self._outcome = "answered"
                 connection.abort()
@@ -295,12 +293,12 @@ class Exchange:
                 return connection
 
     def _pass_interim(self, head: ResponseHead) -> None:
-        self._client.interim(interim_head(head.status, head.reason, head.headers))
+        self._client.interim(interim_head(head))
 
     async def _read_body(self) -> RequestBody:
         request = self._request
         if self._head.expects_continue and not request.content.at_eof():
-            self._client.interim(interim_head(100, b"Continue"))
+            self._client.interim(CONTINUE)
         body = RequestBody(
             request.content,
             length=None if self._head.chunked else self._head.length,

@@ -1,4 +1,4 @@
-"""The two heads that the balancer writes: the request for the replica and the response for the client. Pure.
+"""The head that the balancer writes for a replica. Pure.
 
 Header fields travel as bytes, in their order and spelling. What belongs to one connection only stays behind (RFC 9110,
 section 7.6.1); what the balancer adds is listed here and nowhere else.
@@ -6,7 +6,6 @@ section 7.6.1); what the balancer adds is listed here and nowhere else.
 
 from __future__ import annotations
 
-import enum
 import random
 import string
 from collections.abc import Iterable, Sequence
@@ -14,29 +13,18 @@ from dataclasses import dataclass
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
-_HOP_BY_HOP = frozenset(
+HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
 # Connection may not name these: without them a message means something else.
-_NEVER_NOMINATED = frozenset({b"host", b"content-length"})
+NEVER_NOMINATED = frozenset({b"host", b"content-length"})
 # Expect is between the client and the balancer, which answers it; X-Forwarded-For is written anew.
-_NOT_FORWARDED = _HOP_BY_HOP | {b"expect", b"x-forwarded-for"}
+_NOT_FORWARDED = HOP_BY_HOP | {b"expect", b"x-forwarded-for"}
 # How a proxy says by whom, and under which name, it was reached. LiteLLM believes it of whoever sends it.
 _PROXYS_WORD = b"x-forwarded-"
 _NOT_FROM_CLIENTS = _NOT_FORWARDED | {b"forwarded", b"x-real-ip"}
-_LENGTH = frozenset({b"content-length"})
-_LENGTHLESS = frozenset({101, 204})  # RFC 9110, section 8.6
 _REQUEST_ID_LIMIT = 200
 _PRINTABLE = frozenset(string.ascii_letters + string.digits + string.punctuation)
-
-
-class Framing(enum.Enum):
-    """How the end of a body is told."""
-
-    NONE = "none"
-    LENGTH = "length"
-    CHUNKED = "chunked"
-    CLOSE = "close"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,57 +89,6 @@ def request_head(
     return b"".join(lines)
 
 
-def response_head(
-    status: int,
-    reason: bytes,
-    headers: RawHeaders,
-    *,
-    framing: Framing,
-    slot: int,
-    request_id: str,
-    keep_alive: bool,
-    http_1_0: bool,
-    upgrade: bytes | None = None,
-) -> bytes:
-    """The response as the client gets it; the replica's Date and Server are the only ones."""
-    dropped = _dropped(_HOP_BY_HOP, headers)
-    if framing in {Framing.CHUNKED, Framing.CLOSE} or status in _LENGTHLESS:
-        dropped |= _LENGTH
-    lines = [b"HTTP/1.1 %d " % status, reason, b"\r\n"]
-    identified = False
-    for name, value in headers:
-        lowered = name.lower()
-        if lowered in dropped:
-            continue
-        if lowered == b"x-request-id":
-            identified = True
-        lines += (name, b": ", value, b"\r\n")
-    if framing is Framing.CHUNKED:
-        lines.append(b"transfer-encoding: chunked\r\n")
-    if not identified:
-        lines += (b"x-request-id: ", request_id.encode("ascii", "replace"), b"\r\n")
-    lines.append(b"x-litesup-replica: %d\r\n" % slot)
-    if upgrade is not None:
-        lines += (b"connection: upgrade\r\nupgrade: ", upgrade, b"\r\n")
-    elif not keep_alive:
-        lines.append(b"connection: close\r\n")
-    elif http_1_0:
-        lines.append(b"connection: keep-alive\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
-
-
-def interim_head(status: int, reason: bytes, headers: RawHeaders = ()) -> bytes:
-    """An interim response as the client gets it: RFC 9110, section 15.2, has it end with its head."""
-    dropped = _dropped(_HOP_BY_HOP, headers) | {b"content-length"}
-    lines = [b"HTTP/1.1 %d " % status, reason, b"\r\n"]
-    for name, value in headers:
-        if name.lower() not in dropped:
-            lines += (name, b": ", value, b"\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
-
-
 def request_id_of(sent: str | None) -> str:
     """The client's own request id where it can be repeated safely in logs and headers, else a new one."""
     if sent and len(sent) <= _REQUEST_ID_LIMIT and _PRINTABLE.issuperset(sent):
@@ -164,7 +101,7 @@ def _dropped(always: frozenset[bytes], headers: RawHeaders) -> frozenset[bytes] 
     for name, value in headers:
         if len(name) == len("connection") and name.lower() == b"connection":
             nominated.update(_tokens(value))
-    return always | (nominated - _NEVER_NOMINATED) if nominated - always else always
+    return always | (nominated - NEVER_NOMINATED) if nominated - always else always
 
 
 def _tokens(value: bytes) -> Iterable[bytes]:

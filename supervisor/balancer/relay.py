@@ -13,9 +13,8 @@ import struct
 from aiohttp import StreamReader, web
 
 from supervisor.balancer import refusals, replies
-from supervisor.balancer.headers import Framing
 from supervisor.balancer.held import HeldBytes
-from supervisor.balancer.response import ResponseHead
+from supervisor.balancer.response_head import Framing, ResponseHead
 from supervisor.balancer.upstream import Connection
 from supervisor.errors import UpstreamError
 from supervisor.policy.access import Refusal
@@ -179,6 +178,8 @@ class ClientGone(Exception):
 class ClientStream:
     """The client's end of one response: bytes go out as they are given, framed as announced."""
 
+    __slots__ = ("_events", "_framing", "_patience", "_request", "_tail", "begun")
+
     def __init__(self, request: web.BaseRequest, *, patience: float) -> None:
         """`patience` is how many seconds the client may take nothing of what waits for it."""
         self._request = request
@@ -188,18 +189,31 @@ class ClientStream:
         self._tail = b""
         self.begun = False
 
-    async def begin(
-        self, head: bytes, framing: Framing, first: list[bytes], *, last: bool, events: bool = False
-    ) -> None:
-        """The response's head, together with what has arrived of its body. `events`: it is a stream of events."""
+    def begin(self, head: bytes, framing: Framing, first: list[bytes], *, last: bool, events: bool = False) -> bool:
+        """The response's head, together with what has arrived of its body, as `put`. `events`: it consists of them."""
         self._framing = framing
         self._events = events
         self.begun = True
-        await self._write(head + self._framed(first, last=last))
+        return self._put(head + self._framed(first, last=last) if first or last else head)
 
-    async def write(self, pieces: list[bytes], *, last: bool) -> None:
-        """More of the body; returns when the client can take still more. Raises ClientGone."""
-        await self._write(self._framed(pieces, last=last))
+    def put(self, pieces: list[bytes], *, last: bool) -> bool:
+        """More of the body; False when nothing more should come before `ready`."""
+        return self._put(self._framed(pieces, last=last))
+
+    async def ready(self) -> None:
+        """Returns when the client can take more. Raises ClientGone."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ClientGone
+        if self._request.protocol.writing_paused:
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._request.writer.drain()
+            except TimeoutError:
+                transport.abort()
+                raise ClientGone from None
+            except ConnectionError:
+                raise ClientGone from None
 
     def interim(self, head: bytes) -> None:
         """An interim response, before everything else."""
@@ -241,22 +255,13 @@ class ClientStream:
             framed.append(b"0\r\n\r\n")
         return framed[0] if len(framed) == 1 else b"".join(framed)
 
-    async def _write(self, data: bytes) -> None:
+    def _put(self, data: bytes) -> bool:
         transport = self._request.transport
         if transport is None or transport.is_closing():
-            raise ClientGone
-        if not data:
-            return
-        transport.write(data)
-        if self._request.protocol.writing_paused:
-            try:
-                async with asyncio.timeout(self._patience):
-                    await self._request.writer.drain()
-            except TimeoutError:
-                transport.abort()
-                raise ClientGone from None
-            except ConnectionError:
-                raise ClientGone from None
+            return False
+        if data:
+            transport.write(data)
+        return not self._request.protocol.writing_paused
 
 
 async def relay_response(
@@ -273,37 +278,26 @@ async def relay_response(
 
     Raises UpstreamError when it is cut, after having made that visible to the client, and ClientGone.
     """
-    loop = asyncio.get_running_loop()
     try:
-        pieces = connection.arrived()
-        upstream.last_byte_at = loop.time()
-        last = connection.complete
-        await client.begin(head, framing, pieces, last=last, events=_is_event_stream(response))
-        while not last:
-            pieces = await connection.body()
-            upstream.last_byte_at = loop.time()
-            last = connection.complete
-            await client.write(pieces, last=last)
+        first = connection.arrived()
+        upstream.last_byte_at = connection.active_at
+        events = response.is_event_stream
+        if not client.begin(head, framing, first, last=connection.complete, events=events):
+            await client.ready()
+        if not connection.complete:
+            await pass_on(connection, client, upstream)
     except UpstreamError as error:
         await client.break_off(replies.error_event(route, str(error)) if client.at_event_boundary else b"")
         raise
 
 
-def client_framing(response: ResponseHead, *, http_1_0: bool) -> Framing:
-    """How the end of this response is told to this client: as the replica told it, where that can be."""
-    if response.bodiless:
-        return Framing.NONE
-    if response.length is not None and not response.chunked:
-        return Framing.LENGTH
-    return Framing.CLOSE if http_1_0 else Framing.CHUNKED
+async def pass_on(connection: Connection, client: ClientStream, upstream: Upstream) -> None:
+    """What still comes from the replica, in the turn in which it comes. Raises UpstreamError and ClientGone."""
 
+    def put(pieces: list[bytes]) -> bool:
+        upstream.last_byte_at = connection.active_at
+        return client.put(pieces, last=connection.complete)
 
-def _is_event_stream(response: ResponseHead) -> bool:
-    kind = coding = b""
-    for name, value in response.headers:
-        match name.lower():
-            case b"content-type":
-                kind = value.partition(b";")[0].strip().lower()
-            case b"content-encoding":
-                coding = value.strip().lower()
-    return response.chunked and kind == b"text/event-stream" and coding in {b"", b"identity"}
+    while not connection.complete:
+        if not await connection.pour(put):
+            await client.ready()

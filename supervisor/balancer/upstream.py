@@ -7,11 +7,13 @@ hand, so that "no byte was taken" is a fact that `NotSent` can be built on. Know
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import Callable
 from typing import cast
 
-from supervisor.balancer.response import BadResponse, ResponseHead, ResponseReader
+from supervisor.balancer.response import ResponseReader
+from supervisor.balancer.response_head import BadResponse, ResponseHead
 from supervisor.errors import NotSent, ReplicaGivenUp, ReplicaLost, ResponseCut, UpstreamError
 
 READ_AHEAD = 256 * 1024
@@ -21,6 +23,9 @@ READ_AHEAD = 256 * 1024
 _LOOK_AGAIN = 0.05
 """Seconds after which what was there to be read has been."""
 
+Take = Callable[[list[bytes]], bool]
+"""Gets what has come of a body, at once; False: no more for now."""
+
 
 class ResponseTimeout(UpstreamError):
     """The replica took the request and then said nothing for too long."""
@@ -29,32 +34,64 @@ class ResponseTimeout(UpstreamError):
 class Connection(asyncio.Protocol):
     """One connection, one exchange at a time.
 
-    An exchange is `send` (once), `write` (the rest of the body), `head`, then `body` until it returns nothing. Whoever
-    does not come to that end calls `abort`.
+    An exchange is `send` (once), `write` (the rest of the body), `head`, then `pour` until the response is `complete`.
+    Whoever does not come to that end calls `abort`.
     """
+
+    __slots__ = (
+        "_buffered",
+        "_busy",
+        "_drained",
+        "_failure",
+        "_loop",
+        "_on_idle_end",
+        "_poll",
+        "_reading_paused",
+        "_received",
+        "_response",
+        "_rings_at",
+        "_sock",
+        "_take",
+        "_timeout",
+        "_timer",
+        "_transport",
+        "_tunnel",
+        "_wanted",
+        "_writing_paused",
+        "active_at",
+        "closed",
+        "complete",
+        "on_writable",
+        "reusable",
+        "used",
+    )
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, sock: socket.socket, on_idle_end: Callable[[Connection], None]
     ) -> None:
         self._loop = loop
         self._sock = sock
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN | select.POLLRDHUP)
         self._on_idle_end = on_idle_end
         self._transport: asyncio.Transport | None = None
-        self._response: ResponseReader | None = None
-        self._chunks: list[bytes] = []
-        self._buffered = 0
+        self._response = ResponseReader()
+        self._buffered = 0  # bytes that came and were not taken, heads included
         self._received = False
         self._failure: UpstreamError | None = None
         self._reading_paused = False
         self._writing_paused = False
-        self._wanted: asyncio.Future[None] | None = None  # somebody waits for a response, or for more of it
+        self._take: Take | None = None  # somebody gets what comes of the body as it comes
+        self._wanted: asyncio.Future[bool] | None = None  # somebody waits for a response, or for more of it
         self._drained: asyncio.Future[None] | None = None  # somebody waits until more can be written
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None  # goes on from one exchange to the next
+        self._rings_at = 0.0
         self._timeout = 0.0
-        self._active_at = 0.0
         self._busy = False
         self._tunnel = False
         self.on_writable: Callable[[], None] | None = None  # of a tunnel: `push` may go on
+        self.active_at = 0.0  # when a byte last came or went, on the loop's clock
+        self.complete = False  # the response has ended as it should, and all of it has been handed out
         self.closed = False
         self.reusable = True
         self.used = 0
@@ -80,23 +117,22 @@ class Connection(asyncio.Protocol):
             raise NotSent("the connection had ended before anything was written")
         self._busy = True
         self.used += 1
+        if self.used > 1 and self._unread():  # an end, or bytes that nobody asked for
+            self.abort()
+            raise NotSent("the connection had ended before anything was written")
         try:
-            if self.used > 1 and self._unread():  # an end, or bytes that nobody asked for
-                raise NotSent("the connection had ended before anything was written")
             taken = self._sock.send(data)
         except BlockingIOError:
             taken = 0
         except OSError as error:
             self.abort()
             raise NotSent(f"nothing could be written: {error.strerror or type(error).__name__}") from None
-        except NotSent:
-            self.abort()
-            raise
-        self._response = ResponseReader(self._add, head_only=head_only, websocket=websocket, on_interim=on_interim)
-        self._received = False
+        self._response.begin(head_only=head_only, websocket=websocket, on_interim=on_interim)
+        self._received = self.complete = False
         self._timeout = timeout
-        self._active_at = self._loop.time()
-        self._timer = self._loop.call_later(timeout, self._check_silence)
+        self.active_at = now = self._loop.time()
+        if self._timer is None or self._rings_at > now + timeout:
+            self._ring_in(timeout)
         if taken < len(data):
             self._transport.write(data[taken:])
 
@@ -104,59 +140,66 @@ class Connection(asyncio.Protocol):
         """Sends more of the request; returns when the replica can take still more. Does nothing once it has ended."""
         if self.closed or self._transport is None:
             return
-        self._active_at = self._loop.time()
+        self.active_at = self._loop.time()
         self._transport.write(data)
         if self._writing_paused:
             self._drained = self._loop.create_future()
             await self._drained
-            self._active_at = self._loop.time()
+            self.active_at = self._loop.time()
 
     async def head(self) -> ResponseHead:
         """The response's head. Raises ReplicaLost, ResponseCut or ResponseTimeout."""
-        assert self._response is not None
         while self._response.head is None:
             if self._failure is not None:
                 raise self._failure
             await self._wait()
         return self._response.head
 
-    async def body(self) -> list[bytes]:
-        """What has arrived of the body since the last call, waiting for it if need be; nothing at its end.
+    async def pour(self, take: Take) -> bool:
+        """Hands the body to `take` as it comes, in the pieces in which the replica sent it, and its end, if need be
+        without any.
 
-        The pieces are those in which the replica sent it. Raises ResponseCut or ResponseTimeout, after everything that
-        arrived has been handed out.
+        Returns True when the response is complete, and False when `take` wants no more for now. Raises ResponseCut or
+        ResponseTimeout, after everything that arrived has been handed out.
         """
-        while not self._chunks:
-            if self._ended:
-                return self._chunks
+        response = self._response
+        while not self.complete:
+            if response.pieces or response.complete:
+                if not take(self.arrived()):
+                    return False
+                continue
             if self._failure is not None:
                 raise self._failure
-            await self._wait()
-        return self.arrived()
+            self._take = take
+            try:
+                if not await self._wait():
+                    return False
+            finally:
+                self._take = None
+        return True
 
     def arrived(self) -> list[bytes]:
         """What has arrived of the body since the last call, without waiting."""
-        chunks, self._chunks = self._chunks, []
+        response = self._response
+        pieces, response.pieces = response.pieces, []
+        self.complete = response.complete
         self._buffered = 0
         if self._reading_paused and self._transport is not None and not self.closed:
             self._reading_paused = False
-            self._active_at = self._loop.time()
+            self.active_at = self._loop.time()
             self._transport.resume_reading()
-        return chunks
-
-    @property
-    def complete(self) -> bool:
-        """Whether the response has ended as it should, and all of it has been handed out."""
-        return self._ended and not self._chunks
+        return pieces
 
     def finish(self) -> bool:
         """Ends the exchange; whether the connection can serve another."""
-        self._stop_timer()
-        whole = self._ended and self._response is not None and self._response.reusable
-        self._response = None
         self._busy = False
-        unsent = self._transport is not None and self._transport.get_write_buffer_size() > 0
-        if self.closed or not self.reusable or not whole or unsent:
+        transport, response = self._transport, self._response
+        if (
+            self.closed
+            or transport is None
+            or not (self.reusable and response.complete and response.reusable)
+            or transport.get_write_buffer_size()
+        ):
             self.abort()
             return False
         return True
@@ -193,26 +236,35 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._tunnel:
-            self._add(data)
-            self._wake()
+        if self.closed:
             return
-        response = self._response
-        if response is None:
+        if not self._busy:
             # Nobody asked for anything: whatever this is, no later response can be told from it.
             self.reusable = False
             self.abort()
             self._on_idle_end(self)
             return
-        if self.closed:
-            return
         self._received = True
-        self._active_at = self._loop.time()
+        self.active_at = self._loop.time()
+        response = self._response
         try:
             response.feed(data)
         except BadResponse as bad:
             self._fail(ResponseCut(f"the replica's answer cannot be passed on: {bad}"))
             self.abort()
+        take = self._take
+        if take is None:
+            self._buffered += len(data)
+            if self._buffered > READ_AHEAD and not self._reading_paused and self._transport is not None:
+                self._reading_paused = True
+                self._transport.pause_reading()
+        elif response.pieces or response.complete:
+            taken = take(self.arrived())
+            if taken and self._failure is None and not self.complete:
+                return
+            self._take = None  # whoever waits may not come to its turn before more does
+            self._wake(taken=taken)
+            return
         self._wake()
 
     def eof_received(self) -> bool:
@@ -240,17 +292,6 @@ class Connection(asyncio.Protocol):
 
     # Inside.
 
-    @property
-    def _ended(self) -> bool:
-        return self._response is not None and self._response.complete
-
-    def _add(self, data: bytes) -> None:
-        self._chunks.append(data)
-        self._buffered += len(data)
-        if self._buffered > READ_AHEAD and not self._reading_paused and self._transport is not None:
-            self._reading_paused = True
-            self._transport.pause_reading()
-
     def _end(self, how: str, *, broken: bool = False) -> None:
         self.reusable = False
         if not self._busy:
@@ -258,10 +299,9 @@ class Connection(asyncio.Protocol):
                 self.abort()
             self._on_idle_end(self)
             return
-        response = self._response
-        if response is None or self._ended:
+        if self._response.complete:
             return
-        if (broken and not self._tunnel) or not response.end():
+        if (broken and not self._tunnel) or not self._response.end():
             self._fail(ResponseCut(how) if self._received else ReplicaLost(how))
         self._wake()
 
@@ -270,32 +310,40 @@ class Connection(asyncio.Protocol):
             self._failure = failure
         self._wake()
 
-    async def _wait(self) -> None:
+    async def _wait(self) -> bool:
+        """Whether what came meanwhile was taken, if it was given to somebody."""
         self._wanted = self._loop.create_future()
         try:
-            await self._wanted
+            return await self._wanted
         finally:
             self._wanted = None
 
-    def _wake(self) -> None:
+    def _wake(self, *, taken: bool = True) -> None:
         if self._wanted is not None and not self._wanted.done():
-            self._wanted.set_result(None)
+            self._wanted.set_result(taken)
 
     def _check_silence(self) -> None:
         """Silence counts only while the replica could speak: not while it is made to wait for a slow client."""
+        self._timer = None
+        if not self._busy or self._tunnel:
+            return  # the next exchange winds it up again
         now = self._loop.time()
         if self._reading_paused:
-            self._active_at = now
-        left = self._active_at + self._timeout - now
+            self.active_at = now
+        left = self.active_at + self._timeout - now
         if left > 0:
-            self._timer = self._loop.call_later(left, self._check_silence)
+            self._ring_in(left)
             return
         if self._unread():  # what came while nobody looked, as when the daemon itself was stopped, is no silence
-            self._timer = self._loop.call_later(_LOOK_AGAIN, self._check_silence)
+            self._ring_in(_LOOK_AGAIN)
             return
-        self._timer = None
         self._fail(ResponseTimeout(f"the replica was silent for {self._timeout:g} s"))
         self.abort()  # now, so that an answer that comes in this very turn is nobody's
+
+    def _ring_in(self, seconds: float) -> None:
+        self._stop_timer()
+        self._rings_at = self._loop.time() + seconds
+        self._timer = self._loop.call_later(seconds, self._check_silence)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -304,10 +352,4 @@ class Connection(asyncio.Protocol):
 
     def _unread(self) -> bool:
         """Whether bytes, or the replica's end of the connection, are there to be read: the loop comes to them later."""
-        try:
-            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
+        return bool(self._poll.poll(0))

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from supervisor.balancer.relay import ClientGone, ClientStream
+from supervisor.balancer.relay import ClientGone, ClientStream, pass_on
 from supervisor.balancer.upstream import Connection
 from supervisor.errors import UpstreamError
 from supervisor.rotation import Upstream
@@ -42,7 +42,6 @@ async def tunnel(request: web.BaseRequest, client: ClientStream, connection: Con
 
     Begins after the client has got the response that switches protocols. Raises ClientGone.
     """
-    loop = asyncio.get_running_loop()
     connection.tunnel()
     transport = request.transport
     if transport is None:
@@ -50,9 +49,7 @@ async def tunnel(request: web.BaseRequest, client: ClientStream, connection: Con
     # aiohttp asks for no more of a parser than these two methods.
     request.protocol.set_parser(cast("Any", _Inlet(transport, connection)))
     try:
-        while pieces := await connection.body():
-            upstream.last_byte_at = loop.time()
-            await client.write(pieces, last=False)
+        await pass_on(connection, client, upstream)
     except UpstreamError:
         transport.abort()
         raise

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
-from supervisor.balancer.upstream import Connection, ResponseTimeout
+from supervisor.balancer.upstream import READ_AHEAD, Connection, ResponseTimeout
 from supervisor.errors import NotSent, ReplicaGivenUp, ReplicaLost, ResponseCut
 from tests.eventually import eventually
 
@@ -22,15 +22,29 @@ class Pair:
     connection: Connection
     replica: socket.socket
     ended: list[Connection]
+    taken: list[bytes] = field(default_factory=list)
+    calls: int = 0
+    greedy: bool = True
 
     def send(self) -> None:
         self.connection.send(REQUEST, head_only=False, timeout=5)
+
+    async def body(self) -> bytes:
+        """What comes until the response is complete."""
+        self.taken.clear()
+        assert await self.connection.pour(self.take)
+        return b"".join(self.taken)
+
+    def take(self, pieces: list[bytes]) -> bool:
+        self.calls += 1
+        self.taken += pieces
+        return self.greedy
 
     async def exchange(self) -> None:
         self.send()
         self.replica.sendall(ANSWER)
         assert (await self.connection.head()).status == 200
-        assert await self.connection.body() == [b"ok"]
+        assert await self.body() == b"ok"
         assert self.connection.finish()
         assert self.replica.recv(1000) == REQUEST
 
@@ -93,7 +107,7 @@ async def test_an_answer_that_comes_when_it_was_given_up_already_is_nobodys(pair
 
 async def test_an_answer_that_comes_when_its_time_is_over_already_is_nobodys(pair):
     pair.send()
-    pair.connection._active_at -= 10  # longer than it waits
+    pair.connection.active_at -= 10  # longer than it waits
     asking = asyncio.create_task(pair.connection.head())
     await asyncio.sleep(0)
     # Both in one turn of the loop, so that the answer is there before the one that asked for it is told.
@@ -106,11 +120,11 @@ async def test_an_answer_that_comes_when_its_time_is_over_already_is_nobodys(pai
 
 async def test_what_came_while_the_loop_stood_still_is_no_silence(pair):
     pair.send()
-    pair.connection._active_at -= 10  # longer than it waits
+    pair.connection.active_at -= 10  # longer than it waits
     pair.replica.sendall(ANSWER)
     pair.connection._check_silence()
     assert (await pair.connection.head()).status == 200
-    assert await pair.connection.body() == [b"ok"]
+    assert await pair.body() == b"ok"
     assert pair.connection.finish()
 
 
@@ -126,9 +140,88 @@ async def test_what_arrived_before_a_cut_is_handed_out_first(pair):
     pair.replica.sendall(ANSWER[:-1])
     pair.replica.close()
     await pair.connection.head()
-    assert await pair.connection.body() == [b"o"]
     with pytest.raises(ResponseCut):
-        await pair.connection.body()
+        await pair.connection.pour(pair.take)
+    assert pair.taken == [b"o"]
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+async def begun(pair: Pair) -> asyncio.Task[bool]:
+    """A chunked response of which the head has come, and somebody who takes its body."""
+    pair.send()
+    pair.replica.sendall(CHUNKED)
+    await pair.connection.head()
+    pouring = asyncio.create_task(pair.connection.pour(pair.take))
+    await asyncio.sleep(0)
+    return pouring
+
+
+async def test_a_piece_is_handed_out_in_the_turn_in_which_it_comes(pair):
+    pouring = await begun(pair)
+    pair.connection.data_received(b"2\r\nab\r\n")
+    assert pair.taken == [b"ab"]
+    pair.connection.data_received(b"1\r\nc\r\n1\r\nd\r\n2\r\ne")
+    assert pair.taken == [b"ab", b"c", b"d", b"e"]
+    pair.connection.data_received(b"f\r\n0\r\n\r\n")
+    assert pair.connection.complete
+    assert await pouring
+    assert pair.taken == [b"ab", b"c", b"d", b"e", b"f"]
+
+
+async def test_the_end_is_handed_out_once_also_where_it_comes_alone(pair):
+    pouring = await begun(pair)
+    pair.connection.data_received(b"1\r\na\r\n")
+    assert pair.calls == 1
+    pair.connection.data_received(b"0\r\n\r\n")
+    assert await pouring
+    assert (pair.calls, pair.taken) == (2, [b"a"])
+
+
+async def test_who_wants_no_more_gets_the_rest_when_it_asks_again(pair):
+    pouring = await begun(pair)
+    pair.greedy = False
+    pair.connection.data_received(b"1\r\na\r\n")
+    pair.connection.data_received(b"1\r\nb\r\n")
+    pair.connection.data_received(b"0\r\n\r\n")
+    assert not await pouring
+    assert pair.taken == [b"a"]
+    assert not pair.connection.complete
+    pair.greedy = True
+    assert await pair.connection.pour(pair.take)
+    assert pair.taken == [b"a", b"b"]
+
+
+async def test_who_takes_nothing_makes_the_replica_wait(pair):
+    pouring = await begun(pair)
+    pair.greedy = False
+    pair.connection.data_received(b"1\r\na\r\n")
+    assert not await pouring
+    piece = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    for _ in range(1 + READ_AHEAD // len(piece)):
+        assert pair.connection._transport.is_reading()
+        pair.connection.data_received(piece)
+    assert not pair.connection._transport.is_reading()
+    assert pair.connection.arrived()
+    assert pair.connection._transport.is_reading()
+
+
+async def test_what_came_before_a_cut_is_handed_out_while_somebody_waits(pair):
+    pouring = await begun(pair)
+    pair.connection.data_received(b"2\r\nab\r\nno size")
+    assert pair.taken == [b"ab"]
+    with pytest.raises(ResponseCut):
+        await pouring
+
+
+async def test_a_connection_that_is_idle_is_not_silent_and_the_next_exchange_has_all_its_time(pair):
+    await pair.exchange()
+    pair.connection.active_at -= 10  # longer than an exchange may be silent
+    pair.connection._check_silence()
+    assert not pair.connection.closed
+    await pair.exchange()
+    assert pair.connection._timer is not None
 
 
 async def test_an_idle_connection_that_gets_a_byte_or_an_end_is_closed_at_once(pair):
@@ -141,8 +234,7 @@ async def test_a_second_response_to_one_request_is_not_anybodys_and_the_connecti
     pair.send()
     pair.replica.sendall(ANSWER + ANSWER.replace(b"200 OK", b"500 No"))
     assert (await pair.connection.head()).status == 200
-    assert await pair.connection.body() == [b"ok"]
-    assert await pair.connection.body() == []
+    assert await pair.body() == b"ok"
     assert not pair.connection.finish()
 
 
@@ -154,4 +246,4 @@ async def test_a_head_in_any_number_of_pieces_is_the_same_head(pair):
         await asyncio.sleep(0)
     head = await pair.connection.head()
     assert (head.status, head.reason, head.length) == (200, b"Quite Fine", 2)
-    assert head.headers == [(b"X-Empty", b""), (b"X-A", b"b c"), (b"Content-Length", b"2")]
+    assert head.fields == b"\r\nX-Empty:\r\nX-A: b c\r\nContent-Length: 2"

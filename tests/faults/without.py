@@ -87,7 +87,7 @@ def _what_is_cut_looks_whole() -> None:
     from supervisor.balancer.relay import ClientStream
 
     async def orderly(self: ClientStream, event: bytes = b"") -> None:
-        await self.write([], last=True)
+        self.put([], last=True)
         if self._request.transport is not None:
             self._request.transport.close()
 

@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 
 from supervisor.balancer.grammar import Limits
 from supervisor.balancer.guard import STAND_IN, Guard
-from supervisor.balancer.response import BadResponse, ResponseReader
+from supervisor.balancer.response import ResponseReader
+from supervisor.balancer.response_head import BadResponse
 from tests.eventually import eventually
 from tests.http import reference
 from tests.http.bench import Recorder, answer_200, final, recording, write
@@ -168,8 +169,7 @@ def check_answer(answer: bytes, pieces: list[bytes]) -> None:
 
 def _read_answer(pieces: list[bytes]) -> tuple[int | None, bytes, bool, bool]:
     """Status, body, whether it is complete, and whether it is bad."""
-    body: list[bytes] = []
-    reader = ResponseReader(body.append, head_only=False)
+    reader = ResponseReader()
     bad = False
     try:
         for piece in pieces:
@@ -179,7 +179,7 @@ def _read_answer(pieces: list[bytes]) -> tuple[int | None, bytes, bool, bool]:
         bad = True
     status = None if reader.head is None else reader.head.status
     # What of a bad answer's body was handed out depends on the split, and ends as a cut in any case.
-    return status, b"" if bad else b"".join(body), reader.complete, bad
+    return status, b"" if bad else b"".join(reader.pieces), reader.complete, bad
 
 
 def h11_answer(answer: bytes) -> tuple[int, bytes]:

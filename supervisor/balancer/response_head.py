@@ -1,0 +1,169 @@
+"""A response's head: what a gateway has to know of it, and what the client gets of it. Pure.
+
+It is looked through, never taken apart: nearly all of it is passed on as it came, in its order and spelling. What
+belongs to one connection only stays behind (RFC 9110, section 7.6.1); what the balancer adds is listed here.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import re
+from dataclasses import dataclass
+
+from supervisor.balancer.headers import HOP_BY_HOP, NEVER_NOMINATED
+
+_HOP_BY_HOP = b"|".join(sorted(HOP_BY_HOP))
+_LENGTHLESS = frozenset({101, 204})  # RFC 9110, section 8.6
+
+# Of fields that are well-formed, each with the CR LF before it: those that matter to a gateway.
+_MARKED = re.compile(rb"\r\n(?i:(" + _HOP_BY_HOP + rb"|content-length|x-request-id)):[\t ]*+([^\r]*+)")
+_OF_THE_BODY = re.compile(rb"\r\n(?i:(content-type|content-encoding)):[\t ]*+([^\r]*+)")
+_LONGEST_LENGTH = 18  # digits: what a signed 64 bit number surely holds
+
+
+class Framing(enum.Enum):
+    """How the end of a body is told."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    CLOSE = "close"
+
+
+class BadResponse(Exception):
+    """This is no answer that can be passed on; the text says why."""
+
+
+@dataclass(slots=True)
+class ResponseHead:
+    """A status line, and the header section as it was sent, each field with the CR LF before it.
+
+    `length` is the body's, where it was announced; `bodiless`, that it has none whatever the fields say: a response to
+    HEAD, 204, 304, 101. `options` are Connection's, `identified` whether it has a request id.
+    """
+
+    status: int
+    reason: bytes
+    fields: bytes
+    length: int | None = None
+    chunked: bool = False
+    bodiless: bool = False
+    hop_by_hop: bool = False  # there are fields that are
+    identified: bool = False
+    options: list[bytes] | None = None
+    upgrades: list[bytes] | None = None
+
+    @classmethod
+    def read(cls, status: int, reason: bytes, fields: bytes) -> ResponseHead:
+        """Of fields that are well-formed. Raises BadResponse where they do not say clearly where the body ends."""
+        head = cls(status, reason, fields)
+        for name, sent in _MARKED.findall(fields):
+            lowered = name.lower()
+            if lowered == b"content-length":
+                digits = sent.rstrip(b"\t ")
+                if head.length is not None or not digits.isdigit() or len(digits) > _LONGEST_LENGTH:
+                    raise BadResponse("its length is not one number")
+                head.length = int(digits)
+                continue
+            if lowered == b"x-request-id":
+                head.identified = True
+                continue
+            head.hop_by_hop = True
+            if lowered == b"transfer-encoding":
+                if head.chunked or sent.rstrip(b"\t ").lower() != b"chunked":
+                    raise BadResponse("the only transfer coding that is understood is chunked")
+                head.chunked = True
+            elif lowered == b"connection":
+                head.options = (head.options or []) + _elements(sent)
+            elif lowered == b"upgrade":
+                head.upgrades = (head.upgrades or []) + _elements(sent)
+        if head.chunked and head.length is not None:
+            raise BadResponse("it is chunked, and has a length")
+        if head.identified and head.options is not None and b"x-request-id" in head.options:
+            head.identified = False  # that one stays behind
+        return head
+
+    @property
+    def until_close(self) -> bool:
+        return not (self.bodiless or self.chunked or self.length is not None)
+
+    @property
+    def closes(self) -> bool:
+        return self.options is not None and b"close" in self.options
+
+    @property
+    def switches_to_websocket(self) -> bool:
+        return self.status == 101 and self.upgrades == [b"websocket"] and b"upgrade" in (self.options or ())
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether its body comes in events that can be told apart as they are."""
+        if not self.chunked:
+            return False
+        found = {name.lower(): value.strip(b"\t ").lower() for name, value in _OF_THE_BODY.findall(self.fields)}
+        kind = found.get(b"content-type", b"").partition(b";")[0].rstrip(b"\t ")
+        return kind == b"text/event-stream" and found.get(b"content-encoding", b"") in {b"", b"identity"}
+
+    def framing(self, *, http_1_0: bool) -> Framing:
+        """How its end is told to this client: as the replica told it, where that can be."""
+        if self.bodiless:
+            return Framing.NONE
+        if self.length is not None:
+            return Framing.LENGTH
+        return Framing.CLOSE if http_1_0 else Framing.CHUNKED
+
+    def end_to_end(self, *, length: bool) -> bytes:
+        """The fields that are for the client: without what belongs to the connection, or a length."""
+        nominated = set(self.options or ()) - HOP_BY_HOP - NEVER_NOMINATED
+        if not self.hop_by_hop and (length or self.length is None):
+            return self.fields
+        return _fields_named(frozenset(nominated), length=not length).sub(b"", self.fields)
+
+
+def response_head(
+    response: ResponseHead,
+    *,
+    framing: Framing,
+    slot: int,
+    request_id: str,
+    keep_alive: bool,
+    http_1_0: bool,
+    upgrade: bytes | None = None,
+) -> bytes:
+    """The response as the client gets it; the replica's Date and Server are the only ones."""
+    told = (framing is Framing.LENGTH or framing is Framing.NONE) and response.status not in _LENGTHLESS
+    fields = response.end_to_end(length=told)
+    added = b"\r\nx-litesup-replica: %d" % slot
+    if not response.identified:
+        added += b"\r\nx-request-id: " + request_id.encode("ascii", "replace")
+    if framing is Framing.CHUNKED:
+        added += b"\r\ntransfer-encoding: chunked"
+    if upgrade is not None:
+        added += b"\r\nconnection: upgrade\r\nupgrade: " + upgrade
+    elif not keep_alive:
+        added += b"\r\nconnection: close"
+    elif http_1_0:
+        added += b"\r\nconnection: keep-alive"
+    return b"HTTP/1.1 %d %b%b%b\r\n\r\n" % (response.status, response.reason, fields, added)
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def interim_head(response: ResponseHead) -> bytes:
+    """An interim response as the client gets it: RFC 9110, section 15.2, has it end with its head."""
+    fields = response.end_to_end(length=False)
+    return b"HTTP/1.1 %d %b%b\r\n\r\n" % (response.status, response.reason, fields)
+
+
+@functools.lru_cache(maxsize=16)
+def _fields_named(nominated: frozenset[bytes], *, length: bool) -> re.Pattern[bytes]:
+    """What is left out: hop-by-hop fields, those that Connection names besides, and a length or not."""
+    names = HOP_BY_HOP | nominated | ({b"content-length"} if length else set())
+    return re.compile(rb"\r\n(?i:" + b"|".join(map(re.escape, sorted(names))) + rb"):[^\r]*+")
+
+
+def _elements(value: bytes) -> list[bytes]:
+    """The members of a list, in lower case."""
+    return [element for part in value.lower().split(b",") if (element := part.strip(b"\t "))]
