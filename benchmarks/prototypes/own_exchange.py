@@ -21,9 +21,10 @@ from benchmarks.prototypes.own_replica import Line, Lines
 from supervisor.balancer import refusals, replies
 from supervisor.balancer.exchange import Counters
 from supervisor.balancer.grammar import Head
-from supervisor.balancer.headers import Credential, Framing, request_head, request_id_of, response_head
+from supervisor.balancer.headers import Credential, request_head, request_id_of
 from supervisor.balancer.held import HeldBytes
-from supervisor.balancer.relay import SMALL_BODY, BadBody, client_framing
+from supervisor.balancer.relay import SMALL_BODY, BadBody
+from supervisor.balancer.response_head import Framing, response_head
 from supervisor.errors import NobodyReady, UpstreamError
 from supervisor.events import Events, RequestFinished
 from supervisor.policy import access, retry
@@ -149,13 +150,11 @@ class Exchange:
             self._begun = True
             upstream.unanswered.discard(self)
             http_1_0 = self._head.line.http_1_0
-            framing = self._framing = client_framing(answer, http_1_0=http_1_0)
+            framing = self._framing = answer.framing(http_1_0=http_1_0)
             self._status = answer.status
             self._keep_alive = self._keep_alive and framing is not Framing.CLOSE and self._incoming.complete
             head = response_head(
-                answer.status,
-                answer.reason,
-                answer.headers,
+                answer,
                 framing=framing,
                 slot=upstream.slot,
                 request_id=self._request_id,

@@ -10,7 +10,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from supervisor.balancer.response import ResponseHead
+from supervisor.balancer.response_head import ResponseHead
 from supervisor.balancer.upstream import Connection
 from supervisor.errors import NotSent, UpstreamError
 from supervisor.rotation import Upstream
@@ -23,13 +23,13 @@ class Line(Connection):
 
     @property
     def answer(self) -> ResponseHead | None:
-        return None if self._response is None else self._response.head
+        return self._response.head
 
     @property
     def failure(self) -> UpstreamError | None:
         return self._failure
 
-    def _wake(self) -> None:
+    def _wake(self, *, taken: bool = True) -> None:
         if self.on_news is not None:
             self.on_news()
 
