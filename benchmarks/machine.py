@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -23,7 +24,7 @@ _PACKAGES = {
     "supervisord": "supervisor",
 }
 """Of Debian, by program."""
-_TOLD_BY = {"nginx": "-v", "haproxy": "-v", "wrk": "--version", "supervisord": "--version", "pm2": "--version"}
+_TOLD_BY = {"nginx": "-v", "haproxy": "-v", "wrk": "--version", "supervisord": "--version"}
 _LIBRARIES = ("litellm", "uvicorn", "gunicorn", "uvloop", "aiohttp", "httptools")
 _BUSY_SHARE = 10.0  # per cent of all cores, by others, at the moment of asking
 _BUSY_LOAD = 0.25  # per core, over the last minute
@@ -55,6 +56,8 @@ def versions() -> dict[str, str]:
     for program, flag in _TOLD_BY.items():
         if (path := find(program)) is not None:
             found[program] = _said(path, flag)
+    if (path := find("pm2")) is not None:
+        found["pm2"] = _packaged(path)
     return found
 
 
@@ -99,6 +102,14 @@ def disturbance(*, first: bool) -> str:
         if time.monotonic() > deadline:
             return f"others were using {share:.0f} % of the machine"
     return ""
+
+
+def _packaged(path: str) -> str:
+    """What npm has installed there: pm2 starts a daemon of its own, and leaves it, even to tell its version."""
+    for folder in Path(path).resolve().parents:
+        if (file := folder / "package.json").is_file():
+            return str(json.loads(file.read_text(encoding="utf-8")).get("version", "unknown"))
+    return "unknown"
 
 
 def _said(path: str, flag: str) -> str:

@@ -1,0 +1,295 @@
+"""What more of everything costs: replicas, open streams, models in the configuration.
+
+python -m benchmarks.growth [--of replicas streams models] [--rounds N] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks import command
+from benchmarks.cost import processor_seconds, pss
+from benchmarks.question import OURS, Figure, Goal, NotMeasured, Question, Run, Verdict, median
+from benchmarks.slope import Point, knee
+from benchmarks.streams import UPSTREAMS, load, proxy
+from tests.daemon import ROOT, Daemon, clean_environment, run
+
+REPLICAS = (1, 2, 4, 8, 12, 16)
+STREAMS = (1, 125, 500, 1000, 2500, 5000)
+MODELS = (1, 50, 100, 150, 200)
+SERVED = (1, 100, 200)
+"""Models in a configuration that the real LiteLLM serves: each takes a boot and a roll-out."""
+
+IDLE = 8.0  # seconds
+SETTLED_AFTER = 2.0
+NOBODY_WARMS_UP = 0.1  # seconds; replicas that are not LiteLLM have nothing to warm
+STREAMED = 3.0  # seconds
+ALL_EVENTS = 2500.0  # per second, of all streams together, so that what is compared is their number
+MOST_EVENTS = 20.0  # per second, of one stream
+TRIES = 3
+WITHIN = 120.0
+
+MOST_PER_STREAM = 30.0  # kB
+MOST_RISE = 1.25
+"""Of the processor time per event, from the fewest streams with all events to the most."""
+
+KINDS = ("replicas", "streams", "models")
+
+FAKE = "model_list:\n  - model_name: fake\n    litellm_params: {model: openai/fake, api_key: none}\n"
+MODEL = """\
+  - model_name: gpt-4-{number}
+    litellm_params:
+      model: azure/gpt-4o-{number}
+      api_base: http://127.0.0.1:9/
+      api_version: "2024-08-01-preview"
+      api_key: os.environ/AZURE_OPENAI_API_KEY
+      max_retries: {retries}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Evenly:
+    """A figure that has to grow evenly with the size of something. `noise` in its unit: less than that is nothing."""
+
+    figure: str
+    along: str
+    noise: float
+
+
+EVENLY = (
+    Evenly("boot", "replicas", 0.25),
+    Evenly("core", "replicas", 0.3),
+    Evenly("pss", "replicas", 1.5),
+    Evenly("weight", "streams", 4.0),
+    Evenly("check", "models", 0.15),
+    Evenly("render", "models", 0.15),
+    Evenly("served", "models", 1.0),
+    Evenly("reload", "models", 1.0),
+    Evenly("replica", "models", 4.0),
+)
+
+
+async def of_replicas(number: int) -> AsyncIterator[Run]:
+    for count in REPLICAS:
+        daemon = Daemon(FAKE, replicas=count, settings={"replicas": {"warm_up_timeout": NOBODY_WARMS_UP}})
+        daemon.command = [sys.executable, "-m", "tests.faults.program"]
+        daemon.environment["PYTHONPATH"] = str(ROOT)
+        began = time.monotonic()
+        async with daemon:
+            ready = time.monotonic() - began
+            await asyncio.sleep(SETTLED_AFTER)
+            used, began = processor_seconds(daemon.pid), time.monotonic()
+            await asyncio.sleep(IDLE)
+            core = 100 * (processor_seconds(daemon.pid) - used) / (time.monotonic() - began)
+            yield _run(number, count, "replicas", boot=ready, core=core, pss=pss([daemon.pid]))
+
+
+def of_streams(number: int) -> list[Run]:
+    with tempfile.TemporaryDirectory(prefix="ls-growth-") as name:
+        folder = Path(name)
+        sockets = [folder / f"u{each}.sock" for each in range(UPSTREAMS)]
+        with proxy(OURS, sockets, folder) as to:
+            steps = " ".join(f"{count}x{min(MOST_EVENTS, ALL_EVENTS / count):g}" for count in STREAMS)
+            told = load(steps, STREAMED, sockets, to)
+    return [
+        _run(number, each["streams"], "streams", weight=each["pss"], cpu=1e6 * each["cpu"] / each["arrived"])
+        for each in told
+    ]
+
+
+async def of_models(number: int) -> AsyncIterator[Run]:
+    for count in MODELS:
+        check, render = await _commands(count)
+        figures = {"check": check, "render": render}
+        if count in SERVED:
+            figures |= await _served(count)
+        yield _run(number, count, "models", **figures)
+
+
+async def _commands(models: int) -> tuple[float, float]:
+    """Seconds of `litesup check` and of `litesup render`, each the best of a few: others only add to it."""
+    with tempfile.TemporaryDirectory(prefix="ls-growth-") as name:
+        folder = Path(name)
+        file = folder / "litellm.config.yaml"
+        file.write_text(configuration(models))
+        environment = clean_environment(folder) | {"AZURE_OPENAI_API_KEY": "none"}
+        best = []
+        for each in ("check", "render"):
+            took = []
+            for _ in range(TRIES):
+                began = time.monotonic()
+                finished = await run([each, str(file)], environment, folder, within=WITHIN)
+                took.append(time.monotonic() - began)
+                if finished.code:
+                    raise RuntimeError(f"litesup {each} ended with {finished.code}: {finished.output[-2000:]}")
+            best.append(min(took))
+    return best[0], best[1]
+
+
+async def _served(models: int) -> dict[str, float]:
+    """What the real LiteLLM makes of it: until it serves, until a change of every model serves, and its memory."""
+    daemon = Daemon(configuration(models), replicas=1, environment={"AZURE_OPENAI_API_KEY": "none"})
+    began = time.monotonic()
+    async with daemon:
+        served = time.monotonic() - began
+        replica = await daemon.replica(1)
+        private = psutil.Process(int(replica["pid"])).memory_full_info().uss / 1e6
+        daemon.save(configuration(models, retries=3))
+        began = time.monotonic()
+        finished = await daemon.run("reload", "--wait", within=WITHIN)
+        if finished.code:
+            raise RuntimeError(f"litesup reload ended with {finished.code}: {finished.output[-2000:]}")
+        return {"served": served, "reload": time.monotonic() - began, "replica": private}
+
+
+def configuration(models: int, retries: int = 2) -> str:
+    return "model_list:\n" + "".join(MODEL.format(number=number, retries=retries) for number in range(models))
+
+
+def _run(number: int, count: int, what: str, **figures: float) -> Run:
+    return Run(OURS, number, figures, f"{count:,} {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class Growing:
+    """`measure` of a question about these kinds of growth."""
+
+    kinds: Sequence[str]
+
+    async def __call__(self, rounds: int, _sides: Sequence[str]) -> AsyncIterator[Run]:
+        for number in range(rounds):
+            if "replicas" in self.kinds:
+                async for each in of_replicas(number):
+                    yield each
+            if "streams" in self.kinds:
+                for each in await asyncio.to_thread(of_streams, number):
+                    yield each
+            if "models" in self.kinds:
+                async for each in of_models(number):
+                    yield each
+
+
+def points(runs: Sequence[Run], figure: str, along: str) -> list[Point]:
+    """Medians, by size. Raises NotMeasured where there is none."""
+    sizes = {size: run.case for run in runs for size, what in [size_of(run.case)] if what == along}
+    found = [
+        Point(size, median(runs, OURS, figure, case))
+        for size, case in sorted(sizes.items())
+        if any(run.case == case and figure in run.figures for run in runs)
+    ]
+    if not found:
+        raise NotMeasured(f"{figure} of any number of {along}")
+    return found
+
+
+def size_of(case: str) -> tuple[int, str]:
+    number, _, what = case.partition(" ")
+    return int(number.replace(",", "")), what
+
+
+def judge_evenly(runs: Sequence[Run]) -> Verdict:
+    """No figure has a knee. Raises NotMeasured only where nothing at all can be judged."""
+    bent, judged, lacking = [], [], []
+    for each in EVENLY:
+        try:
+            found = knee(points(runs, each.figure, each.along), each.noise)
+        except NotMeasured as why:
+            lacking.append(str(why))
+            continue
+        figure = next(figure for figure in FIGURES if figure.name == each.figure)
+        judged.append(figure.title)
+        if found is not None:
+            bent.append(
+                f"{figure.title}: {found.slope:.3g} {figure.unit} each from {found.since:,.0f} to {found.until:,.0f} "
+                f"{each.along}, {found.usual:.3g} {figure.unit} elsewhere"
+            )
+    if bent:
+        return Verdict(False, "; ".join(bent))
+    if not judged:
+        raise NotMeasured("; ".join(lacking))
+    return Verdict(True, "no knee in " + ", ".join(judged))
+
+
+def judge_stream_memory(runs: Sequence[Run]) -> Verdict:
+    found = points(runs, "weight", "streams")
+    if len(found) < 2:
+        raise NotMeasured("one number of streams tells nothing about each")
+    each = 1e3 * (found[-1].value - found[0].value) / (found[-1].size - found[0].size)
+    return Verdict(each <= MOST_PER_STREAM, f"{each:.1f} kB each, up to {found[-1].size:,.0f} streams")
+
+
+def judge_stream_cost(runs: Sequence[Run]) -> Verdict:
+    """Only where the number of events is the same: a loop that wakes up for one event at a time does more per event."""
+    found = [each for each in points(runs, "cpu", "streams") if each.size * MOST_EVENTS >= ALL_EVENTS]
+    if len(found) < 2:
+        raise NotMeasured("processor time per event of more than one number of streams")
+    rise = found[-1].value / found[0].value
+    text = ", ".join(f"{each.value:.1f} us with {each.size:,.0f}" for each in found)
+    return Verdict(rise <= MOST_RISE, f"{rise:.2f} × ({text})")
+
+
+FIGURES = (
+    Figure("boot", "until all replicas serve", "s", "less"),
+    Figure("core", "the daemon's share of a core, idle", "%", "less"),
+    Figure("pss", "the daemon's memory, idle", "MB", "less"),
+    Figure("weight", "the balancer's memory", "MB", "less"),
+    Figure("cpu", "processor time per event", "us", "less"),
+    Figure("check", "litesup check", "s", "less"),
+    Figure("render", "litesup render", "s", "less"),
+    Figure("served", "until the first replica serves", "s", "less"),
+    Figure("reload", "until a change serves", "s", "less"),
+    Figure("replica", "a replica's private memory", "MB", "less"),
+)
+
+
+def question(kinds: Sequence[str] = KINDS) -> Question:
+    return Question(
+        name="growth",
+        title="What more of everything costs",
+        how=(
+            f"Replicas: a daemon with up to {REPLICAS[-1]} replicas that are not LiteLLM, so that what is seen is its "
+            f"own share; idle for {IDLE:g} s. Streams: the balancer with up to {STREAMS[-1]:,} open streams, with "
+            f"{ALL_EVENTS:,.0f} events a second among them (one alone has {MOST_EVENTS:g}). Models: a configuration "
+            f"with up to {MODELS[-1]}; the commands alone, best of {TRIES}, and with the real LiteLLM one replica, "
+            "from nothing and through a change of every model (`settle` included). Even growth: no step adds more than "
+            "twice as much for each as the middle one of all steps, unless that is within the noise of the measurement."
+        ),
+        sides=(OURS,),
+        figures=FIGURES,
+        goals=(
+            Goal("everything grows evenly", judge_evenly),
+            Goal(f"an open stream takes at most {MOST_PER_STREAM:g} kB", judge_stream_memory),
+            Goal(f"an event costs at most {MOST_RISE:g} × as much among many streams", judge_stream_cost),
+        ),
+        measure=Growing(kinds),
+        rounds=1,
+        budget=240.0,
+        needs={"": ["taskset"]},
+        cores=2,
+        growth=True,
+    )
+
+
+QUESTION = question()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--of", nargs="+", choices=KINDS, default=list(KINDS))
+    options, rest = parser.parse_known_args()
+    if {"-h", "--help"} & set(rest):
+        print(f"--of KIND  what grows, some of: {' '.join(KINDS)}\n", file=sys.stderr)
+    command.main(question(options.of), rest)
+
+
+if __name__ == "__main__":
+    main()
