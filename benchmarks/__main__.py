@@ -34,8 +34,10 @@ def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) 
     since = time.monotonic()
     said: list[str] = []
     code = 0
+    asked_already: dict[str, int] = {}
     for number, question in enumerate(questions):
-        many = rounds or question.rounds
+        # One that was cut short is not gone on with by the next one that shares its runs.
+        many = asked_already.get(question.shares or question.name, rounds or question.rounds)
         print(f"\n{question.title}: {many} rounds, at most {question.budget:.0f} s", file=sys.stderr, flush=True)
         try:
             result = collect(
@@ -57,6 +59,7 @@ def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) 
             said.append(f"{question.name:<14} failed: {type(error).__name__}: {error}")
             code = FAILED
         else:
+            asked_already[question.shares or question.name] = result.rounds
             save(result, places.results)
             page.write(places)
             said.append(f"{question.name:<14} {result.seconds:>5.0f} s  {_goals(question, result)}")

@@ -35,6 +35,7 @@ others, and the ratios about the same.
 `make bench` asks all of this again, in half an hour on two cores; `make bench BENCH_ARGS='--only hop boot'` some of it.
 """
 _NOTHING = "Nothing has been measured yet.\n"
+_NO_TIME = 1.0  # seconds; whoever took less has not measured anything himself
 _MET = {True: "yes", False: "**no**", None: "–"}
 
 
@@ -57,14 +58,18 @@ def page(questions: Sequence[Question], results: Mapping[str, Result]) -> str:
     if not measured:
         return f"{_HEAD}\n{_NOTHING}"
     parts = [_HEAD, _summary(questions, results)]
-    parts += [section(question, result) for question, result in measured]
+    titles = {question.name: question.title for question in questions}
+    parts += [section(question, result, titles.get(question.shares, "")) for question, result in measured]
     parts.append(_machines([result for _, result in measured]))
     return "\n".join(parts)
 
 
-def section(question: Question, result: Result) -> str:
-    """One question: how, how often, picture, figures, and what is to be said of goals that are not met."""
-    parts = [f"## {question.title}", question.how.strip(), _made(result)]
+def section(question: Question, result: Result, shares: str = "") -> str:
+    """One question: how, how often, picture, figures, and what is to be said of goals that are not met.
+
+    `shares` is the title of the one whose runs these are.
+    """
+    parts = [f"## {question.title}", question.how.strip(), _made(result, shares)]
     parts += [
         f"*{side}* is left out: {', '.join(f'`{name}`' for name in names)} not found ({advice(names)})."
         for side, names in result.missing.items()
@@ -110,9 +115,11 @@ def _summary(questions: Sequence[Question], results: Mapping[str, Result]) -> st
     return "\n".join(lines) + "\n"
 
 
-def _made(result: Result) -> str:
+def _made(result: Result, shares: str) -> str:
     rounds = f"{result.rounds} round{'s' if result.rounds != 1 else ''}"
-    text = f"`{result.command}`: {rounds} in {_spell(result.seconds)}, on {result.date}."
+    same = result.seconds < _NO_TIME and shares
+    took = f", the same as for [{shares}](#{_anchor(shares)})" if same else f" in {_spell(result.seconds)}"
+    text = f"`{result.command}`: {rounds}{took}, on {result.date}."
     if result.cut:
         text += f" Only {result.cut}."
     if result.disturbed:

@@ -99,6 +99,8 @@ class Question:
     rounds: int = 3
     budget: float = 180.0
     """Seconds that all rounds together may take on two cores; no further round is begun that would go beyond."""
+    shares: str = ""
+    """The question of whose runs this one is asked, too, by name: such questions take their time once."""
     needs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Programs without which a side is left out; under "" those without which there is nothing to measure."""
     cores: int = 1

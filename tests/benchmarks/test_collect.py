@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import AsyncIterator, Sequence
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,9 +71,13 @@ def test_no_round_is_begun_that_would_go_beyond_the_time():
 
 
 def test_a_measurement_that_is_cut_short_is_closed():
-    closed = []
+    closed, referred_to = [], []
 
     def measure(rounds, sides):
+        referred_to.append(measuring := _measuring(rounds, sides))
+        return measuring
+
+    def _measuring(rounds, sides):
         try:
             for number, side in in_turns(sides, rounds):
                 yield Run(side, number, {"rate": 1.0})
@@ -104,6 +110,30 @@ def test_what_is_kept_can_be_read_again(tmp_path):
     assert load(tmp_path) == {"made_up": parsed(document(result))}
     assert document(load(tmp_path)["made_up"]) == document(result)
     assert load(tmp_path)["made_up"].runs == result.runs
+
+
+def test_figures_are_kept_with_more_digits_than_are_shown():
+    result = dataclasses.replace(ask(), runs=(Run("litesup", 0, {"rate": 123456.789}),))
+    assert parsed(document(result)).runs[0].figures == {"rate": 123456.8}
+
+
+@pytest.mark.parametrize(
+    ("load", "shares", "first", "said"),
+    [
+        (0.0, [0.0], True, ""),
+        (9.0, [0.0], True, "the load of the last minute was 9.00"),
+        (9.0, [0.0], False, ""),
+        (0.0, [80.0, 60.0, 3.0], False, ""),
+        (0.0, [80.0] * 99, False, "others were using 80 % of the machine"),
+    ],
+    ids=["quiet", "busy", "the load is of the question before", "quiet soon", "busy for long"],
+)
+def test_a_machine_that_others_use_is_said_to_be_so(monkeypatch, load, shares, first, said):
+    seconds = itertools.count()
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("psutil.cpu_percent", lambda interval: shares.pop(0))
+    monkeypatch.setattr("benchmarks.machine.time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    assert machine.disturbance(first=first) == said
 
 
 def test_no_results_are_none(tmp_path):

@@ -26,7 +26,7 @@ from tests.benchmarks.made_up import QUESTION, measure
 
 RUNS = [
     Run("litesup", 0, {"rate": 30.0}, "64 clients"),
-    Run("litesup", 1, {"rate": 10.0}, "64 clients"),
+    Run("litesup", 1, {"rate": 19.0}, "64 clients"),
     Run("litesup", 2, {"rate": 20.0, "failed": 1.0}, "64 clients"),
     Run("haproxy", 0, {"rate": 40.0}, "64 clients"),
     Run("haproxy", 0, {"rate": 4000.0}, "1 client"),
@@ -35,7 +35,7 @@ RUNS = [
 
 def test_the_median_and_the_spread_are_those_of_one_side_in_one_case():
     assert median(RUNS, "litesup", "rate", "64 clients") == 20.0
-    assert spread(RUNS, "litesup", "rate", "64 clients") == (10.0, 30.0)
+    assert spread(RUNS, "litesup", "rate", "64 clients") == (19.0, 30.0)
     assert ratio(RUNS, "litesup", "haproxy", "rate", "64 clients") == 0.5
 
 
@@ -144,6 +144,7 @@ def test_a_question_is_whole(question):
     assert question.sides[0] == "litesup"
     assert len({figure.name for figure in question.figures}) == len(question.figures)
     assert question.goals
+    assert question.shares in {"", *NAMES}
     assert set(question.needs) <= {"", *question.sides}
     assert {*question.drawn} <= {figure.name for figure in question.figures}
     assert all(figure.unit in {"s", "ms", "us", "MB", "kB", "1/s", "%", "x", ""} for figure in question.figures)
