@@ -59,6 +59,7 @@ class ClientConnection(asyncio.Protocol):
         self._behind: deque[Incoming] = deque()
         self._starting = False
         self.peer = ""
+        self.peer_bytes = b""
         self.slow = False
 
     # asyncio.Protocol.
@@ -67,6 +68,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else ""
+        self.peer_bytes = self.peer.encode("ascii", "replace")
         self._crowd.arrive(self, self.peer)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -77,8 +79,12 @@ class ClientConnection(asyncio.Protocol):
             self._exchange.client_gone()
 
     def data_received(self, data: bytes) -> None:
-        self._behind += self._reader.feed(data)
-        if self._exchange is None:
+        self.take(self._reader.feed(data))
+
+    def take(self, begun: list[Incoming]) -> None:
+        """Requests of which the head has come."""
+        self._behind += begun
+        if self._exchange is None and self.may_start():
             self._start()
         elif len(self._behind) > MOST_WAITING and self._transport is not None:
             self._transport.pause_reading()
@@ -95,6 +101,11 @@ class ClientConnection(asyncio.Protocol):
         self.slow = False
         if self._exchange is not None:
             self._exchange.go_on()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no request is at work or has begun to come."""
+        return self._exchange is None and not self._behind and self._reader.between
 
     # For its exchange.
 
@@ -114,11 +125,15 @@ class ClientConnection(asyncio.Protocol):
             self._transport.resume_reading()
             self._start()
 
+    def may_start(self) -> bool:
+        """Whether no request is at work in another way."""
+        return True
+
     # Inside.
 
     def _start(self) -> None:
         """Begins what is next. A loop and not a recursion: an answer of our own ends within its `begin`."""
-        if self._starting:
+        if self._starting or not self.may_start():
             return
         self._starting = True
         while self._behind and self._exchange is None:
@@ -193,14 +208,14 @@ def _nobody_asks() -> Status:
     raise RuntimeError("no health path is asked for in this measurement")
 
 
-async def serve(port: int, sockets: list[Path], *, tasks: bool) -> None:
+async def serve(kind: type[OwnFront], port: int, sockets: list[Path], *, tasks: bool) -> None:
     settings = Settings.model_validate({"balancer": {"port": port, "slow_start": 0}})
     logging = set_up_logging(settings.logs, os.environ)
     events = Events()
     events.subscribe(logging.log_event)
     events.subscribe(Metrics(_nobody_asks, dropped_lines=logging.dropped).count)
     rotation = rules.rotation(settings)
-    front = OwnFront(rotation=rotation, settings=settings, events=events, health=_nobody_asks, tasks=tasks)
+    front = kind(rotation=rotation, settings=settings, events=events, health=_nobody_asks, tasks=tasks)
     await front.start()
     for slot, path in enumerate(sockets, 1):
         rotation.add(Upstream(slot, slot, "measured", path, SecretStr("sk-measured")))
@@ -211,11 +226,11 @@ async def serve(port: int, sockets: list[Path], *, tasks: bool) -> None:
     logging.close()
 
 
-def main() -> None:
+def main(kind: type[OwnFront] = OwnFront) -> None:
     tasks = sys.argv[1] == "--tasks"
     port, *sockets = sys.argv[1 + tasks :]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(int(port), [Path(each) for each in sockets], tasks=tasks))
+        runner.run(serve(kind, int(port), [Path(each) for each in sockets], tasks=tasks))
 
 
 if __name__ == "__main__":

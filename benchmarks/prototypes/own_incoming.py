@@ -106,6 +106,11 @@ class Reader:
         self._guard = guard
         self._within: Incoming | None = None  # whose body is being read
 
+    @property
+    def between(self) -> bool:
+        """Whether the next byte begins a request."""
+        return self._within is None and not self._guard.within_head and not self._guard.over
+
     def feed(self, data: bytes) -> list[Incoming]:
         """Those requests of which the head has come with `data`."""
         messages = self._guard.messages

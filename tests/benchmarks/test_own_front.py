@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 
+from benchmarks.prototypes.lean_front import LeanFront
 from benchmarks.prototypes.own_front import OwnFront
 from supervisor import rules
 from supervisor.balancer.server import Balancer
@@ -18,7 +19,7 @@ from supervisor.settings.schema import Settings
 from tests.eventually import eventually
 from tests.http.bench import LIMITS, Recorder, final, write
 from tests.http.corpus import fields, framing, request_line
-from tests.http.corpus.case import Case
+from tests.http.corpus.case import POST, Case
 from tests.wire import CHAT, POOL_KEY, Bench, Call, ScriptedReplica
 
 CASES = [*request_line.CASES, *fields.CASES, *framing.CASES]
@@ -31,11 +32,13 @@ KEY = {"Authorization": "Bearer sk-mine"}
 
 
 @contextlib.asynccontextmanager
-async def own_front(replica: ScriptedReplica, *, tasks: bool = False) -> AsyncIterator[Bench]:
+async def own_front(
+    replica: ScriptedReplica, kind: type[OwnFront] = OwnFront, *, tasks: bool = False
+) -> AsyncIterator[Bench]:
     settings = Settings.model_validate({"balancer": {"port": 0, "slow_start": 0}, "limits": LIMITS})
     rotation = rules.rotation(settings)
     events = Events()
-    front = OwnFront(
+    front = kind(
         rotation=rotation,
         settings=settings,
         events=events,
@@ -60,14 +63,8 @@ def test_the_differences_are_cases_of_the_corpus():
     assert {case.name for case in CASES} > ONLY_AIOHTTP_REFUSES
 
 
-@pytest.mark.parametrize(
-    ("case", "bytewise"),
-    [
-        *((case, False) for case in CASES if case.name not in ONLY_AIOHTTP_REFUSES),
-        *((case, True) for case in framing.CASES if case.name not in ONLY_AIOHTTP_REFUSES),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
+@pytest.mark.parametrize("case", [case for case in framing.CASES if case.name not in ONLY_AIOHTTP_REFUSES], ids=str)
 async def test_each_request_of_the_corpus_ends_as_it_does_in_the_product(case: Case, bytewise: bool, short_dir: Path):
     sent = case.sent
     pieces = [sent[at : at + 1] for at in range(len(sent))] if bytewise and len(sent) < 1500 else [sent]
@@ -138,3 +135,25 @@ async def test_a_client_without_a_key_gets_the_pools_and_a_page_none(short_dir: 
         assert (await b.ask("POST", CHAT, body=b"{}")).start.split()[1] == "200"
         assert (await b.ask("POST", CHAT, {"Origin": "http://evil"}, b"{}")).start.split()[1] == "403"
         assert [request.one("authorization") for request in b.replicas[0].requests] == [f"Bearer {POOL_KEY}"]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name not in ONLY_AIOHTTP_REFUSES], ids=str)
+async def test_the_fast_lane_lets_in_nothing_more(case: Case, short_dir: Path):
+    """After requests that have taught it the lines of which most cases are made."""
+    good = POST.replace(b"\r\n", b"\r\nContent-Length: 5\r\n", 1) + b"\r\nhello"
+    recorder = Recorder(short_dir)
+    async with own_front(recorder, LeanFront) as b:
+        client = await b.connect()
+        for _ in range(3):
+            client.writer.write(good)
+            assert (await final(client.reader)).status == 200
+        assert len(b.seen) < 3  # what takes the fast lane is only counted
+        recorder.seen.clear()
+        client.writer.write(case.sent)
+        heads = case.sent.lstrip().startswith(b"HEAD ")
+        answers = [await final(client.reader, bodiless=heads) for _ in case.statuses]
+        assert tuple(answer.status for answer in answers) == case.statuses
+        if case.closed:
+            with contextlib.suppress(ConnectionResetError):
+                assert await client.reader.read() == b""
+        assert tuple(recorder.seen) == case.seen
