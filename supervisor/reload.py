@@ -1,8 +1,6 @@
 """From "the configuration may have changed" to a roll-out, or to a clear refusal.
 
-Owns what is known about the configuration on disk (what it describes, whether it was refused and why), and whether
-something out of the history serves instead of it. An error in it changes nothing but that. Which generation runs is the
-pool's.
+An error in a file changes nothing but what is known of it, which is `standing`'s. Which generation runs is the pool's.
 """
 
 from __future__ import annotations
@@ -22,15 +20,13 @@ from supervisor.errors import ConfigurationRefused, Finding, Severity
 from supervisor.fleet.messages import Target
 from supervisor.history.choice import Substitute, choose, made_again
 from supervisor.history.first import First, first_generation
-from supervisor.history.kept import identity_of
 from supervisor.history.listed import listed
 from supervisor.history.store import History, InForce
 from supervisor.litellm_config.build import build_generation
-from supervisor.litellm_config.difference import difference
 from supervisor.litellm_config.generation import Generation
 from supervisor.litellm_config.named import refuse_loss_of_all
 from supervisor.litellm_config.write import remove_rendered, write_rendered
-from supervisor.standing import Instead, OnDisk, Refusal
+from supervisor.standing import Instead, OnDisk, Standing, words_of
 
 log = structlog.get_logger("litesup.reload")
 
@@ -39,9 +35,6 @@ LAST_GOOD = "last good"
 
 MOST_FOLLOWED = 100
 """Newer changes that somebody who waits is taken along to; a bound, not a tuning."""
-
-MOST_INSTEADS = 20
-"""Of so many generations it is remembered why they are wanted; far more than there are ways back."""
 
 Want = Callable[..., asyncio.Future[ReloadOutcome]]
 """`fleet.mailbox.Mailbox.want`."""
@@ -91,36 +84,17 @@ class Reloader:
         self._on_generation = on_generation
         self._watch = watch
         self._history = History(state_dir, source)
-        self._redact = redact
+        self._standing = Standing(redact)
         self._turn = asyncio.Lock()
         self._latest: tuple[str, asyncio.Future[ReloadOutcome]] | None = None  # why, and how that ends
         self._reason = ("", "")  # the digest that was wanted last, and why
-        self._on_disk: Generation | None = None
-        self._refusal: Refusal | None = None
         self._read_from: tuple[Path, ...] = ()  # on what the last reading of the disk, refused or not, depends
-        self._insteads: dict[str, Instead] = {}  # why something is wanted that is not on disk, by its identity
-        self._difference: tuple[str, str, tuple[str, ...]] = ("", "", ())
 
     # What others may see.
 
     @property
-    def refusal(self) -> Refusal | None:
-        """Why what is on disk cannot be used, while that is so."""
-        return self._refusal
-
-    @property
     def on_disk(self) -> OnDisk:
-        wanted, good = self._fleet.wanted, self._fleet.good
-        digest = self._on_disk.digest if self._on_disk and self._refusal is None else ""
-        serves = "" if good is None else good.digest
-        old, new, lines = self._difference
-        current = old == serves and new == digest != serves
-        return OnDisk(
-            digest=digest,
-            refusal=self._refusal,
-            instead=None if wanted is None or wanted.digest == digest else self._instead_of(wanted),
-            difference=lines if current else (),
-        )
+        return self._standing.seen(wanted=self._fleet.wanted, good=self._fleet.good)
 
     def in_force(self) -> InForce | None:
         """What serves everywhere, as it is to be kept; None while nothing does."""
@@ -150,14 +124,14 @@ class Reloader:
         """Makes it wanted. Raises ConfigurationRefused when it cannot be written."""
         for reason in first.skipped:
             self._events.publish(ev.HistorySkipped(reason))
-        self._on_disk = first.on_disk
+        self._standing.described = first.on_disk
         if first.on_disk is not None:
             self._read_from = first.on_disk.watched
         substitute, fallback = first.substitute, first.fallback
         if substitute is None:
             future = self.begin(first.generation, reason="start", fallback=fallback)
             if fallback is not None:
-                self._set_instead(fallback.generation, Instead(fallback.kept))
+                self._standing.set_instead(fallback.generation, Instead(fallback.kept))
                 future.add_done_callback(self._start_ended)
         elif first.refused is not None:
             refused = self._refuse(first.refused)
@@ -167,30 +141,21 @@ class Reloader:
             self.begin(first.generation, reason=ROLLED_BACK)
             self._roll_back(substitute, first.on_disk, substitute.kept.instead_of)
             self._on_generation(first.on_disk)
-            self._note_difference(first.generation)
+            self._standing.compare(first.generation)
 
     def _start_ended(self, future: asyncio.Future[ReloadOutcome]) -> None:
         wanted = self._fleet.wanted
-        instead = None if wanted is None else self._instead_of(wanted)
+        instead = self._standing.instead_of(wanted)
         if wanted is None or instead is None or future.cancelled() or future.exception() is not None:
             return
         outcome = future.result()
         if outcome.result is ReloadResult.ROLLED_BACK:
             self._stand_in(wanted, dataclasses.replace(instead, problems=outcome.problems))
-            self._note_difference(wanted)  # nothing serves yet that this could keep waiting
+            self._standing.compare(wanted)  # nothing serves yet that this could keep waiting
 
     def _stand_in(self, generation: Generation, instead: Instead) -> None:
-        self._set_instead(generation, instead)
+        self._standing.set_instead(generation, instead)
         self._events.publish(ev.LastGoodStarted(generation.digest, instead.kept.kept_at, instead.problems))
-
-    def _set_instead(self, generation: Generation, instead: Instead) -> None:
-        """Remembered by its words: it may be made again in another environment, or returned to when a change fails."""
-        self._insteads[_words(generation)] = instead
-        while len(self._insteads) > MOST_INSTEADS:
-            del self._insteads[next(iter(self._insteads))]
-
-    def _instead_of(self, generation: Generation) -> Instead | None:
-        return self._insteads.get(_words(generation))
 
     # From one to the next.
 
@@ -240,9 +205,9 @@ class Reloader:
                 return self._refuse(refused)
             except Exception as error:  # whatever it is, the old world stays
                 return self._refuse(self._unforeseen(error))
-            self._refusal = None
+            self._standing.refusal = None
             if generation is on_disk:
-                self._insteads.pop(_words(generation), None)
+                self._standing.agrees(generation)
         if not wait:
             return await _at_once(future, generation)
         outcome = await asyncio.shield(future)
@@ -258,11 +223,11 @@ class Reloader:
     async def _unless_set_aside(self, on_disk: Generation) -> Generation:
         """What to roll to. Not to what the operator went back from: then it is that choice, in today's environment."""
         wanted = self._fleet.wanted
-        instead = None if wanted is None else self._instead_of(wanted)
-        if instead is None or not instead.by_operator or _words(on_disk) not in instead.instead_of:
+        instead = self._standing.instead_of(wanted)
+        if instead is None or not instead.by_operator or words_of(on_disk) not in instead.instead_of:
             return on_disk
         substitute = await asyncio.to_thread(made_again, instead.kept, self._environ, self._state_dir)
-        self._set_instead(substitute.generation, instead)
+        self._standing.set_instead(substitute.generation, instead)
         return substitute.generation
 
     async def rollback(self, digest: str | None, *, wait: bool) -> ReloadOutcome:
@@ -276,7 +241,9 @@ class Reloader:
             try:
                 chosen = await asyncio.to_thread(self._choose, digest, present)
                 generation = chosen.generation
-                left = {_words(each) for each in (present, self._on_disk) if each is not None} - {_words(generation)}
+                left = {words_of(each) for each in (present, self._standing.described) if each is not None} - {
+                    words_of(generation)
+                }
                 if present is not None and present.digest == generation.digest:
                     if left:  # it serves already, because what is on disk failed: now that is set aside as well
                         self._roll_back(chosen, present, frozenset(left))
@@ -290,7 +257,7 @@ class Reloader:
         return await asyncio.shield(future) if wait else await _at_once(future, generation)
 
     def _roll_back(self, chosen: Substitute, present: Generation | None, instead_of: frozenset[str]) -> None:
-        self._set_instead(chosen.generation, Instead(chosen.kept, by_operator=True, instead_of=instead_of))
+        self._standing.set_instead(chosen.generation, Instead(chosen.kept, by_operator=True, instead_of=instead_of))
         previous = "" if present is None else present.digest
         self._events.publish(ev.RolledBackByOperator(chosen.generation.digest, previous))
 
@@ -306,22 +273,17 @@ class Reloader:
         except Exception as error:  # as in `reload`
             self._refuse(self._unforeseen(error))
         else:
-            self._refusal = None
+            self._standing.refusal = None
 
     def _found(self, on_disk: Generation) -> None:
-        self._on_disk, self._read_from = on_disk, on_disk.watched
+        self._standing.described, self._read_from = on_disk, on_disk.watched
 
     async def _compare(self, serves: Generation | None) -> None:
         """Notes what tells the configuration on disk from what serves. Its secrets have to be known before."""
-        if self._on_disk is not None and serves is not None:
-            self._on_generation(self._on_disk)
-            await asyncio.to_thread(self._note_difference, serves)
-
-    def _note_difference(self, serves: Generation) -> None:
-        on_disk = self._on_disk
-        if on_disk is not None and self._difference[:2] != (serves.digest, on_disk.digest):
-            lines = difference(serves, on_disk, self._redact)
-            self._difference = (serves.digest, on_disk.digest, lines)
+        on_disk = self._standing.described
+        if on_disk is not None and serves is not None:
+            self._on_generation(on_disk)
+            await asyncio.to_thread(self._standing.compare, serves)
 
     def _watch_all(self, *generations: Generation) -> None:
         """What the wanted generation was made from stays watched: what was taken away may come back."""
@@ -334,19 +296,13 @@ class Reloader:
         self._watch_all()
         problems = tuple(str(f) for f in refused.findings if f.severity is Severity.ERROR)
         wanted = self._fleet.wanted
-        if self._refusal is None or self._refusal.problems != problems:
+        if self._standing.refused(time.time(), problems):
             self._events.publish(ev.ConfigurationChangeRefused(problems))
-            self._refusal = Refusal(time.time(), problems)
         return ReloadOutcome(ReloadResult.REFUSED, "" if wanted is None else wanted.digest, problems)
 
     def _unforeseen(self, error: Exception) -> ConfigurationRefused:
         log.error("reload_failed", exc_info=error)
         return ConfigurationRefused([_unexpected(error, self._source)])
-
-
-def _words(generation: Generation) -> str:
-    """The same for what the same files said, whatever the environment."""
-    return identity_of(generation.source, generation.written)
 
 
 async def _at_once(future: asyncio.Future[ReloadOutcome], generation: Generation) -> ReloadOutcome:

@@ -153,9 +153,9 @@ class Saves:
             assert outcome.result is ReloadResult.REFUSED
             assert not messages
             assert pool.wanted is before, "a file with an error in it changes nothing"
-            assert self.reloader.refusal is not None
+            assert self.reloader.on_disk.refusal is not None
             return
-        assert self.reloader.refusal is None
+        assert self.reloader.on_disk.refusal is None
         for message in messages:
             simulation.tell(message)
         simulation.promises.saved(expected.digest)
