@@ -17,13 +17,14 @@ import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
+import pytest
 import yaml
 
 from tests.eventually import eventually
@@ -214,6 +215,21 @@ class Daemon:
         if error is not None:
             self.show()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def shown_if_it_fails(self, test: pytest.FixtureRequest) -> Iterator[Self]:
+        """What it prints within the block, for a person, where the test has failed by its end."""
+        before, failed = len(self.output), test.session.testsfailed
+        yield self
+        if test.session.testsfailed > failed:
+            self.show(len(self.output) - before)
+
+    async def restore(self, text: str) -> None:
+        """This configuration everywhere, and at rest, whatever a test has made of it."""
+        if self.config.read_text() != text:
+            self.save(text)
+            await self.run("reload", "--wait")
+        await self.settled()
 
     def show(self, lines: int = 200) -> None:
         """Prints the end of what it printed, for a person who reads a failed test."""

@@ -44,11 +44,8 @@ async def session_pool(azure_server: FakeAzure) -> AsyncIterator[Daemon]:
 async def pool(session_pool: Daemon, azure: FakeAzure, request: pytest.FixtureRequest) -> AsyncIterator[Daemon]:
     """Three replicas on the guide's own file, shared: a test leaves it as it found it, all replicas ready."""
     await session_pool.settled()
-    before = len(session_pool.output)
-    failed = request.session.testsfailed
-    yield session_pool
-    if request.session.testsfailed > failed:
-        session_pool.show(len(session_pool.output) - before)
+    with session_pool.shown_if_it_fails(request):
+        yield session_pool
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -63,11 +60,8 @@ async def sdk_pool(
 ) -> AsyncIterator[SdkPool]:
     """Two replicas with a model for each API, shared: a test leaves it as it found it, with both ready and at rest."""
     await session_sdk_pool.settled()
-    before = len(session_sdk_pool.output)
-    failed = request.session.testsfailed
-    yield session_sdk_pool
-    if request.session.testsfailed > failed:
-        session_sdk_pool.show(len(session_sdk_pool.output) - before)
+    with session_sdk_pool.shown_if_it_fails(request):
+        yield session_sdk_pool
 
 
 @pytest_asyncio.fixture(loop_scope="session")

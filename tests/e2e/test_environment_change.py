@@ -15,19 +15,10 @@ from tests.daemon import GUIDE, Daemon, Document
 from tests.e2e.conftest import AZURE_KEY
 from tests.eventually import eventually
 from tests.fake_azure import Answer, FakeAzure
+from tests.guide import guide_and
 from tests.load import Load
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
-
-OTHER_MODEL = """\
-  - model_name: {name}
-    litellm_params:
-      model: gpt-4o-2024-08-06
-      api_base: {url}/
-      api_version: "2024-08-01-preview"
-      api_key: ${{{variable}}}
-
-litellm_settings:"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -43,11 +34,6 @@ async def daemon(azure_server: FakeAzure) -> AsyncIterator[Daemon]:
     made.environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(packages), made.environment.get("PYTHONPATH"))))
     async with made:
         yield made
-
-
-def with_model(url: str, name: str, variable: str) -> str:
-    model = OTHER_MODEL.format(url=url, name=name, variable=variable)
-    return GUIDE.format(url=url).replace("litellm_settings:", model)
 
 
 async def rolled(daemon: Daemon, azure: FakeAzure, since: int) -> Document:
@@ -73,7 +59,7 @@ async def test_a_new_key_in_env_is_served_without_loading_litellm_again(
     await daemon.settled()
     since = len(daemon.events)
     (daemon.folder / ".env").write_text(f"ANOTHER_PROVIDERS_KEY={AZURE_KEY}\n")
-    daemon.save(with_model(azure.url, "other", "ANOTHER_PROVIDERS_KEY"))
+    daemon.save(guide_and("other", azure.url, "ANOTHER_PROVIDERS_KEY"))
     completed = await rolled(daemon, azure, since)
     print(f"rolled out in {completed['seconds']:.1f} s")
     assert not daemon.find("fork_server_started", since=since)

@@ -7,8 +7,9 @@ import pytest
 
 from tests.daemon import GUIDE, Daemon
 from tests.e2e.conftest import AZURE_KEY
-from tests.e2e.test_reload import models, with_second_model
+from tests.e2e.test_reload import models
 from tests.fake_azure import FakeAzure
+from tests.guide import guide_and
 from tests.load import Load
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
@@ -29,7 +30,7 @@ async def test_back_by_word_and_back_at_a_start_on_a_broken_file(azure: FakeAzur
         # A good change, and back, under load.
         since = len(daemon.events)
         async with Load(daemon.url, clients=2) as load:
-            daemon.save(with_second_model(azure.url))
+            daemon.save(guide_and("second", azure.url))
             await daemon.event("generation_kept", since=since, within=90)
             assert await models(daemon, client) == {"gpt-4", "second"}
             since = len(daemon.events)
@@ -63,7 +64,7 @@ async def test_back_by_word_and_back_at_a_start_on_a_broken_file(azure: FakeAzur
 
         # Mended.
         since = len(daemon.events)
-        daemon.save(with_second_model(azure.url))
+        daemon.save(guide_and("second", azure.url))
         await daemon.event("rollout_completed", since=since, within=90)
         assert await models(daemon, client) == {"gpt-4", "second"}
         document = await daemon.settled()

@@ -6,6 +6,8 @@ every way that only LiteLLM notices, and changed for good.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -17,24 +19,17 @@ import pytest_asyncio
 
 from tests.daemon import GUIDE, Daemon
 from tests.e2e.conftest import AZURE_KEY
-from tests.fake_azure import Answer, FakeAzure, Seen
+from tests.fake_azure import Answer, FakeAzure, Steps
+from tests.guide import guide_and
 from tests.load import Load
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 CLIENTS = 8
 KILLING = 30.0  # seconds
+HALF_A_MINUTE = 30
+LONGEST = 240.0  # seconds of a load that its test ends
 ENOUGH = 60.0  # seconds; what takes longer has failed, on however busy a machine
-
-SECOND_MODEL = """\
-  - model_name: second
-    litellm_params:
-      model: gpt-4o-2024-08-06
-      api_base: {url}/
-      api_version: "2024-08-01-preview"
-      api_key: ${{AZURE_OPENAI_API_KEY}}
-
-litellm_settings:"""
 
 DIES = """\
 import os
@@ -66,25 +61,15 @@ async def module_daemon(azure_server: FakeAzure) -> AsyncIterator[Daemon]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def daemon(module_daemon: Daemon, azure: FakeAzure, request: pytest.FixtureRequest) -> AsyncIterator[Daemon]:
     """Three replicas on the guide's own file, whatever the test before has made of it."""
-    config = GUIDE.format(url=azure.url)
-    if module_daemon.config.read_text() != config:
-        module_daemon.save(config)
-        await module_daemon.run("reload", "--wait")
-    await module_daemon.settled()
-    failed = request.session.testsfailed
-    yield module_daemon
-    if request.session.testsfailed > failed:
-        module_daemon.show()
+    await module_daemon.restore(GUIDE.format(url=azure.url))
+    with module_daemon.shown_if_it_fails(request):
+        yield module_daemon
 
 
 def changed(azure: FakeAzure, old: str, new: str) -> str:
     config = GUIDE.format(url=azure.url)
     assert old in config
     return config.replace(old, new, 1)
-
-
-def with_second_model(azure: FakeAzure) -> str:
-    return changed(azure, "litellm_settings:", SECOND_MODEL.format(url=azure.url))
 
 
 def pids(document: dict[str, Any]) -> set[int]:
@@ -97,7 +82,7 @@ async def test_a_typo_is_saved_and_replicas_are_killed_one_after_another_and_no_
     azure.answer = Answer(delay=0.02)
     before = await daemon.settled()
     good, since, killed = before["generation"]["wanted"], len(daemon.events), 0
-    async with Load(daemon.url, clients=CLIENTS, seconds=4 * KILLING) as load:
+    async with Load(daemon.url, clients=CLIENTS, seconds=LONGEST) as load:
         await load.finished_at_least(50)
         daemon.save(changed(azure, "litellm_params:", "litellm_params"))
         await daemon.event("configuration_change_refused", since=since)
@@ -151,7 +136,7 @@ ROLLED_BACK = {
 async def test_whatever_is_wrong_with_a_change_no_request_fails_and_no_stream_is_cut(daemon: Daemon, azure: FakeAzure):
     azure.answer = Answer(chunks=6, pause=0.1)
     before = await daemon.settled()
-    async with Load(daemon.url, clients=CLIENTS, stream=True, seconds=180.0, patience=ENOUGH) as load:
+    async with Load(daemon.url, clients=CLIENTS, stream=True, seconds=LONGEST, patience=ENOUGH) as load:
         await load.finished_at_least(CLIENTS)
         for what, (old, new) in {**REFUSED, **ROLLED_BACK}.items():
             since = len(daemon.events)
@@ -170,33 +155,51 @@ async def test_whatever_is_wrong_with_a_change_no_request_fails_and_no_stream_is
     assert after["generation"]["wanted"] == before["generation"]["wanted"]
 
 
-def by_length(seen: Seen) -> Answer:
-    """The load's streams are short; whoever asks for a long one gets half a minute of it."""
-    return Answer(chunks=31, pause=1.0) if seen.prompt == "long" else Answer(chunks=6, pause=0.1)
+@contextlib.asynccontextmanager
+async def half_a_minute(azure: FakeAzure) -> AsyncIterator[None]:
+    """Whoever asks for a long stream gets a chunk a second, and its end half a minute later and after the block.
+
+    All others get short ones.
+    """
+    steps = Steps()
+    long, short = Answer(chunks=HALF_A_MINUTE + 1, steps=steps), Answer(chunks=6, pause=0.1)
+    azure.choose = lambda seen: long if seen.prompt == "long" else short
+
+    async def flow() -> None:
+        for _ in range(HALF_A_MINUTE):
+            steps.release()
+            await asyncio.sleep(1.0)
+
+    flowing = asyncio.create_task(flow())
+    try:
+        yield
+        await flowing
+    finally:
+        flowing.cancel()
+        steps.release_all()
 
 
 async def test_good_changes_cut_nothing_and_a_long_stream_holds_up_nothing(daemon: Daemon, azure: FakeAzure):
-    azure.choose = by_length
-    config = with_second_model(azure)
+    config = guide_and("second", azure.url)
     environment = "environment_variables:\n  SSL_CERT_DIR: /etc/ssl/certs"  # read when LiteLLM is loaded
     since = len(daemon.events)
-    long = Load(daemon.url, clients=1, requests=1, stream=True, prompt="long", patience=2 * ENOUGH)
-    async with long, Load(daemon.url, clients=CLIENTS, stream=True, seconds=120.0, patience=ENOUGH) as load:
-        await load.finished_at_least(CLIENTS)
-        await azure.reached(lambda server: any(seen.prompt == "long" and seen.sent for seen in server.requests))
-        await rolled_out(daemon, config, "a new model")
-        assert not long.results, "the long stream is still under way, and held up nothing"
-        new = await Load(daemon.url, clients=3, requests=12, model="second").run()
-        assert not new.failed, new.summary()
-        assert len(new.per_replica()) == 3
-        await load.finished_at_least(CLIENTS)
-        last = await rolled_out(daemon, config.replace("environment_variables:", environment), "a new environment")
-        await load.finished_at_least(CLIENTS)
-        await long.finished_at_least(1)
+    long = Load(daemon.url, clients=1, requests=1, stream=True, prompt="long", patience=ENOUGH)
+    async with long, Load(daemon.url, clients=CLIENTS, stream=True, seconds=LONGEST, patience=ENOUGH) as load:
+        async with half_a_minute(azure):
+            await load.finished_at_least(CLIENTS)
+            await azure.reached(lambda server: any(seen.prompt == "long" and seen.sent for seen in server.requests))
+            await rolled_out(daemon, config, "a new model")
+            new = await Load(daemon.url, clients=3, requests=12, model="second").run()
+            assert not new.failed, new.summary()
+            assert len(new.per_replica()) == 3
+            await load.finished_at_least(CLIENTS)
+            last = await rolled_out(daemon, config.replace("environment_variables:", environment), "a new environment")
+            await load.finished_at_least(CLIENTS)
+            assert not long.results, "the long stream is still under way, and held up nothing"
     print(load.summary())
     assert not load.failed, load.summary()
     assert not long.failed, long.summary()
-    assert long.results[0].seconds >= 30.0
+    assert long.results[0].seconds >= HALF_A_MINUTE
     assert {entry["generation"] for entry in (await daemon.settled())["replicas"]} == {last}
     assert all(event["expected"] for event in daemon.find("replica_exited", since=since))
 

@@ -14,19 +14,10 @@ import yaml
 from tests.daemon import GUIDE, Daemon
 from tests.e2e.conftest import AZURE_KEY
 from tests.fake_azure import Answer, FakeAzure, Steps
+from tests.guide import guide_and
 from tests.load import Load
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-SECOND_MODEL = """\
-  - model_name: second
-    litellm_params:
-      model: gpt-4o-2024-08-06
-      api_base: {url}/
-      api_version: "2024-08-01-preview"
-      api_key: ${{AZURE_OPENAI_API_KEY}}
-
-litellm_settings:"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -40,19 +31,9 @@ async def module_daemon(azure_server: FakeAzure) -> AsyncIterator[Daemon]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def daemon(module_daemon: Daemon, azure: FakeAzure, request: pytest.FixtureRequest) -> AsyncIterator[Daemon]:
     """Two replicas on the guide's own file, whatever the test before has made of it."""
-    config = GUIDE.format(url=azure.url)
-    if module_daemon.config.read_text() != config:
-        module_daemon.save(config)
-        await module_daemon.run("reload", "--wait")
-    await module_daemon.settled()
-    failed = request.session.testsfailed
-    yield module_daemon
-    if request.session.testsfailed > failed:
-        module_daemon.show()
-
-
-def with_second_model(url: str) -> str:
-    return GUIDE.format(url=url).replace("litellm_settings:", SECOND_MODEL.format(url=url))
+    await module_daemon.restore(GUIDE.format(url=azure.url))
+    with module_daemon.shown_if_it_fails(request):
+        yield module_daemon
 
 
 async def models(daemon: Daemon, client: aiohttp.ClientSession) -> set[str]:
@@ -68,7 +49,7 @@ async def test_a_saved_change_serves_without_a_request_lost(
     since = len(daemon.events)
     async with Load(daemon.url, clients=4) as load:
         await load.finished_at_least(10)
-        daemon.save(with_second_model(azure.url))
+        daemon.save(guide_and("second", azure.url))
         await daemon.event("rollout_completed", since=since, within=90)
         await load.finished_at_least(10)
     assert not load.failed, load.summary()
@@ -85,7 +66,7 @@ async def test_a_stream_outlives_the_roll_out(daemon: Daemon, azure: FakeAzure, 
     since = len(daemon.events)
     async with Load(daemon.url, clients=4, requests=4, stream=True) as load:
         await azure.reached(lambda server: server.count == 4 and all(seen.sent == 2 for seen in server.requests))
-        daemon.save(with_second_model(azure.url))
+        daemon.save(guide_and("second", azure.url))
         # Both old replicas still hold two streams each when the new ones have taken their places.
         await daemon.until(lambda: len(daemon.find("replica_draining", since=since)) == 2, 90, "both replicas leaving")
         assert not load.results
@@ -130,7 +111,7 @@ async def test_a_typo_changes_nothing_and_a_killed_replica_comes_back_on_the_old
 ):
     before = await daemon.settled()
     since = len(daemon.events)
-    daemon.save(with_second_model(azure.url).replace("litellm_params:", "litellm_params", 1))
+    daemon.save(guide_and("second", azure.url).replace("litellm_params:", "litellm_params", 1))
     refused = await daemon.event("configuration_change_refused", since=since)
     assert any("litellm.config.yaml" in problem for problem in refused["problems"]), refused
     after = await daemon.status()

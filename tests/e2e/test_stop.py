@@ -24,11 +24,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 async def daemon(azure: FakeAzure, request: pytest.FixtureRequest) -> AsyncIterator[Daemon]:
     """Two replicas of the test's own."""
     config = GUIDE.format(url=azure.url)
-    failed = request.session.testsfailed
     async with Daemon(config, replicas=2, environment={"AZURE_OPENAI_API_KEY": AZURE_KEY}) as daemon:
-        yield daemon
-        if request.session.testsfailed > failed:
-            daemon.show()
+        with daemon.shown_if_it_fails(request):
+            yield daemon
 
 
 async def health(daemon: Daemon) -> int:

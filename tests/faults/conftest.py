@@ -19,12 +19,6 @@ async def session_pool() -> AsyncIterator[FaultPool]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def pool(session_pool: FaultPool, request: pytest.FixtureRequest) -> AsyncIterator[FaultPool]:
     """Three replicas that are well, on a configuration without faults, whatever the test before has done."""
-    if session_pool.config.read_text() != config():
-        session_pool.save(config())
-        await session_pool.run("reload", "--wait")
-    await session_pool.settled()
-    before = len(session_pool.output)
-    failed = request.session.testsfailed
-    yield session_pool
-    if request.session.testsfailed > failed:
-        session_pool.show(len(session_pool.output) - before)
+    await session_pool.restore(config())
+    with session_pool.shown_if_it_fails(request):
+        yield session_pool
