@@ -14,7 +14,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 PREFIX ?= /opt/litesup
 
-.PHONY: help run test check format bench soak lock clean setup sdk install
+.PHONY: help run test check format bench soak lock clean setup sdk install test-litellm test-rest test-outage
 .DELETE_ON_ERROR:
 
 help:
@@ -61,8 +61,21 @@ install:
 run: setup
 	@$(BIN)/litesup start --demo --replicas 3
 
+# Two groups at a time, so that two cores have work; the third begins when one of the first is through. Each line says whose
+# it is, and what a group says last is also read when the user has interrupted it.
+TEST_GROUPS := test-litellm test-rest test-outage
+test-litellm: GROUP := tests/e2e --ignore=tests/e2e/test_outage.py
+test-rest: GROUP := tests --ignore=tests/e2e
+test-outage: GROUP := tests/e2e/test_outage.py
+
 test: setup sdk
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(if $(PYTEST_ARGS),$(BIN)/python -m pytest $(PYTEST_ARGS),\
+		$(MAKE) --no-print-directory --keep-going --jobs=2 $(TEST_GROUPS))
+
+$(TEST_GROUPS): SHELL := /bin/bash
+$(TEST_GROUPS): setup
+	@set -o pipefail; $(BIN)/python -m pytest -o cache_dir=.pytest_cache/$@ $(GROUP) 2>&1 | \
+		(trap '' INT; exec sed -u 's/^/$(@:test-%=%) | /')
 
 # The tests that need it are skipped where it is missing, and say so; with CI set they fail if it could have been there.
 sdk: $(if $(NPM),tests/sdk/node_modules/.package-lock.json)
