@@ -24,7 +24,8 @@ LEFT_OUT = "unknown-provider unknown-provider--none unknown-provider--own wrong-
 
 # Imports LiteLLM once, and loads each configuration in a child, because what one of them sets would stay.
 LOAD = """
-import asyncio, json, os, socket, sys
+import asyncio, gc, json, os, socket, sys
+gc.disable()  # a third of the import, and of what each child would do once more
 resolve = socket.getaddrinfo
 
 def loopback_only(host, *arguments, **options):
