@@ -38,6 +38,7 @@ from supervisor.fleet.pool import Pool
 from supervisor.fleet.recycler import Recycler
 from supervisor.fleet.snapshot import replica_statuses
 from supervisor.history.first import First
+from supervisor.history.keeper import HEARS as HEARD_BY_KEEPER
 from supervisor.history.keeper import Keeper
 from supervisor.history.store import History
 from supervisor.litellm_config.generation import Generation
@@ -111,8 +112,9 @@ class Daemon:
         self._begun = asyncio.Event()  # the configuration that was read at start is wanted
         self._reloads: set[asyncio.Task[Any]] = set()
         self._events = ev.Events()
-        for listener in (logging.log_event, *listeners, self._remember):
+        for listener in (logging.log_event, *listeners):
             self._events.subscribe(listener)
+        self._events.subscribe(self._remember, ev.ReplicaEvent)
         self._notifier = Notifier(environ)
         self._live = LiveSettings(settings, source, self._events)
         self._rotation = rules.rotation(settings)
@@ -159,7 +161,7 @@ class Daemon:
             in_force=self._reloader.in_force,
             events=self._events,
         )
-        self._events.subscribe(self._keeper.on_event)
+        self._events.subscribe(self._keeper.on_event, *HEARD_BY_KEEPER)
         self._control = ControlServer(runtime / wire.SOCKET_NAME, self)
         metrics = Metrics(self.status, dropped_lines=logging.dropped, tasks=lambda: len(asyncio.all_tasks()))
         self._events.subscribe(metrics.count)

@@ -16,6 +16,10 @@ TRY_AGAIN = 60.0
 """Seconds until what could not be kept is tried again, if nothing happens before."""
 
 
+HEARS = (ev.ReplicaEvent, ev.RolloutStarted, ev.RolloutCompleted, ev.RolloutFailed, ev.RolledBackByOperator)
+"""The events that may change what is good, or begin its trial anew."""
+
+
 class Keeper:
     """Keeps each generation that proves good. `in_force` is asked when nothing has happened for `settle()` seconds."""
 
@@ -41,7 +45,7 @@ class Keeper:
         return self._problem
 
     def on_event(self, event: ev.Event) -> None:
-        """A listener of the daemon's events."""
+        """A listener of events that it HEARS."""
         match event:
             case ev.RolloutStarted() | ev.RolloutCompleted() | ev.RolloutFailed() | ev.ReplicaReady():
                 self._happened.set()

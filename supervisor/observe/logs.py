@@ -39,6 +39,7 @@ LEVELS = {
 TALKATIVE = ("watchfiles",)
 """Libraries whose remarks below a warning say nothing to an operator: "1 change detected", of any file beside ours."""
 
+_NUMBERS = {level.value: number for level, number in LEVELS.items()}
 LEVEL_COLOUR = {"debug": "\x1b[32m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 JOURNAL_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
@@ -245,7 +246,7 @@ class EventLogger:
 
     def __call__(self, event: events.Event) -> None:
         method = level_of(event)
-        if LEVELS[LogLevel(method)] < self.level:
+        if _NUMBERS[method] < self.level:
             return  # one comes with every request: it should cost nothing when nobody reads it
         fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
         fields = {name: round(value, 3) if isinstance(value, float) else value for name, value in fields.items()}

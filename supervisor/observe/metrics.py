@@ -6,27 +6,21 @@ Label sets are bounded, whatever clients send: methods, statuses and routes outs
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from http import HTTPStatus
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from supervisor import events
+from supervisor.observe.tally import OTHER, RequestTally
 from supervisor.status import Status
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-OTHER = "other"
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-STATUSES = frozenset({0, *HTTPStatus})
-MOST_ROUTES = 64
 MOST_SLOTS = 256
 STATES = ("starting", "warming", "ready", "suspect", "draining", "stopping", "exited")
 RETRY_REASONS = ("not sent", "lost", "given up")
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-"""Seconds: from the balancer's own answers to long completions."""
 
 
 class Metrics:
@@ -39,28 +33,9 @@ class Metrics:
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(_FromStatus(status, dropped_lines, tasks))
-        self._routes: set[str] = set()
-        self._children: dict[tuple[str, str, str, str], tuple[Counter, Histogram]] = {}
         self._killed: set[int] = set()  # by litesup, and not gone yet
-        self._requests = Counter(
-            "litesup_requests",
-            "Requests that the balancer has finished.",
-            ["route", "method", "status", "outcome"],
-            registry=registry,
-        )
-        self._seconds = Histogram(
-            "litesup_request_duration_seconds",
-            "From a request's head to the last byte of its response.",
-            ["route"],
-            buckets=BUCKETS,
-            registry=registry,
-        )
-        self._waits = Histogram(
-            "litesup_queue_wait_seconds",
-            "How long requests stood in line, of those that had to.",
-            buckets=BUCKETS,
-            registry=registry,
-        )
+        self._requests = RequestTally()
+        registry.register(self._requests)
         self._retries = Counter(
             "litesup_request_retries",
             "Requests that went to another replica, by why: not sent (nothing reached the first one), lost (it ended), "
@@ -117,13 +92,7 @@ class Metrics:
     def count(self, event: events.Event) -> None:
         match event:
             case events.RequestFinished():
-                method, status = method_label(event.method), status_label(event.status)
-                labels = (self._route(event.route), method, status, event.outcome)
-                counter, seconds = self._children.get(labels) or self._adopt(labels)
-                counter.inc()
-                seconds.observe(event.seconds)
-                if event.waited:
-                    self._waits.observe(event.waited)
+                self._requests.count(event)
             case events.RequestRetried():
                 self._retries.labels(event.reason).inc()
             case events.RequestSuspected():
@@ -153,21 +122,9 @@ class Metrics:
             case events.GenerationNotKept():
                 self._not_kept.inc()
 
-    def _adopt(self, labels: tuple[str, str, str, str]) -> tuple[Counter, Histogram]:
-        """Looking a child up by its labels costs more than counting with it, and this happens with every request."""
-        self._children[labels] = (self._requests.labels(*labels), self._seconds.labels(labels[0]))
-        return self._children[labels]
-
     def text(self) -> bytes:
         """Prometheus's text format; see CONTENT_TYPE."""
         return generate_latest(self._registry)
-
-    def _route(self, name: str) -> str:
-        if name not in self._routes:
-            if len(self._routes) >= MOST_ROUTES:
-                return OTHER
-            self._routes.add(name)
-        return name
 
 
 class _FromStatus(Collector):
@@ -254,15 +211,6 @@ class _FromStatus(Collector):
             "Log lines dropped because whoever reads the log was too slow.",
             value=self._dropped_lines(),
         )
-
-
-def method_label(method: str) -> str:
-    return method if method in METHODS else OTHER
-
-
-def status_label(status: int) -> str:
-    """The status itself where it is a known one, else its class; 0 is a client that left first."""
-    return str(int(status)) if status in STATUSES else f"{status // 100}xx"
 
 
 def slot_label(slot: int) -> str:

@@ -6,7 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from supervisor import events
-from supervisor.observe.metrics import MOST_ROUTES, RETRY_REASONS, Metrics, status_label
+from supervisor.observe.metrics import RETRY_REASONS, Metrics
+from supervisor.observe.tally import MOST_ROUTES, status_label
 from supervisor.policy.retry import Failure
 from supervisor.status import Condition
 from tests.scripted_operations import pool_status, replica_status
@@ -163,3 +164,25 @@ def test_what_must_not_grow_while_nothing_happens_is_a_gauge() -> None:
     assert value(busy, "litesup_held_bytes") == 3
     assert value(busy, "litesup_tasks") == 34
     assert value(busy, "litesup_client_connections_turned_away_total") == 2
+
+
+def test_a_duration_is_in_every_bucket_that_is_no_shorter(metrics: Metrics) -> None:
+    for seconds in (0.0, 0.005, 0.006, 0.3, 601.0):
+        metrics.count(request(seconds=seconds, waited=seconds))
+    for name, labels in (
+        ("litesup_request_duration_seconds", {"route": "chat_completions"}),
+        ("litesup_queue_wait_seconds", {}),
+    ):
+        at_most = {le: value(metrics, f"{name}_bucket", le=le, **labels) for le in ("0.005", "0.01", "0.5", "600.0")}
+        shorter = int(name == "litesup_queue_wait_seconds")  # who did not wait is not in it
+        assert [count + shorter for count in at_most.values()] == [2, 3, 4, 4]
+        assert value(metrics, f"{name}_bucket", le="+Inf", **labels) + shorter == 5
+        assert value(metrics, f"{name}_count", **labels) + shorter == 5
+        assert value(metrics, f"{name}_sum", **labels) == pytest.approx(601.311)
+
+
+def test_what_clients_make_up_is_counted_and_not_remembered(metrics: Metrics) -> None:
+    for number in range(500):
+        metrics.count(request(method=f"M{number}", status=600 + number, route=f"r{number}"))
+    assert len(metrics._requests._known) == 0
+    assert len(metrics._requests._tallies) <= (MOST_ROUTES + 1) * 6
