@@ -26,7 +26,7 @@ from benchmarks.prototypes.own_front import ClientConnection, OwnFront
 from benchmarks.prototypes.own_incoming import Incoming
 from supervisor.balancer.response import ResponseReader
 from supervisor.balancer.response_head import BadResponse, Framing, response_head
-from supervisor.observe.metrics import BUCKETS
+from supervisor.observe.tally import BUCKETS
 from supervisor.policy.access import CREDENTIAL_HEADERS, AccessRules
 from supervisor.policy.routes import Kind, Route, classify
 from supervisor.rotation import Rotation, Upstream
