@@ -18,8 +18,8 @@ import sys
 import time
 from collections import Counter
 
-from benchmarks.boot import CONFIG
 from benchmarks.machine import machine
+from benchmarks.peers.pool import config_text
 from tests.assault import Assault, Report
 from tests.daemon import Daemon
 from tests.fake_azure import Answer, FakeAzure
@@ -34,7 +34,7 @@ async def measure(options: argparse.Namespace) -> tuple[Report, Counter[str], fl
     number = SIGNALS[options.signal]
     for_good = number is signal.SIGSTOP and options.hold is None
     async with FakeAzure(api_key=KEY, answer=ANSWER) as azure:
-        daemon = Daemon(CONFIG.format(url=azure.url), environment={"AZURE_OPENAI_API_KEY": KEY})
+        daemon = Daemon(config_text(azure.url), environment={"AZURE_OPENAI_API_KEY": KEY})
         async with daemon:
             since = len(daemon.events)
             async with Assault(daemon, clients=options.clients, seed=options.seed) as assault:

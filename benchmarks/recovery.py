@@ -1,60 +1,43 @@
-"""How soon a replica that is killed is back, READY and warmed up, by the daemon's own log.
+"""How soon a replica that was killed is back.
 
-    python -m benchmarks.recovery --kills 20
-
-One pool of three on an otherwise idle machine; one replica after the other gets SIGKILL, each after the pool has come
-to rest. From the moment of the signal to the event `replica_ready` of that slot. Nothing but the loopback interface is
-used.
+python -m benchmarks.recovery
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import os
-import signal
-import statistics
-import time
-from datetime import datetime
+from benchmarks.goals import at_most
+from benchmarks.peers import NEEDS
+from benchmarks.question import Figure, Goal, Question, run
+from benchmarks.sitting import KILLS, TROUBLES
 
-from benchmarks.machine import machine
-from tests.daemon import Daemon
+FIGURES = (
+    Figure("recovered", "kill -9 to as many as before", "s", "less"),
+    Figure("slowest", "the slowest of a round", "s", "less"),
+    Figure("lost", "requests lost, per kill", "", "less"),
+)
 
-
-async def measure(kills: int) -> list[float]:
-    """Seconds, one per kill."""
-    seconds: list[float] = []
-    daemon = Daemon(None, flags=["--demo"], settings={"restart": {"early": 0.1}})
-    failure: BaseException | None = None
-    try:
-        await daemon.start()
-        await daemon.ready()
-        for number in range(kills):
-            await asyncio.sleep(1.0)
-            victim = await daemon.replica(number % 3 + 1)
-            seen = len(daemon.events)
-            killed_at = time.time()
-            os.kill(victim["pid"], signal.SIGKILL)
-            ready = await daemon.event("replica_ready", since=seen, slot=victim["slot"])
-            seconds.append(datetime.fromisoformat(ready["timestamp"]).timestamp() - killed_at)
-    except BaseException as error:
-        failure = error
-        raise
-    finally:
-        await daemon.clean_up(failure)
-    return seconds
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, choices=range(1, 101), default=20, metavar="N", help="1 to 100 (20)")
-    options = parser.parse_args()
-    for name, value in machine().items():
-        print(f"{name:<12} {value}")
-    seconds = asyncio.run(measure(options.kills))
-    print(f"\nkill -9 to READY and warm, {len(seconds)} times: median {statistics.median(seconds):.2f} s,")
-    print(f"fastest {min(seconds):.2f} s, slowest {max(seconds):.2f} s")
-
+QUESTION = Question(
+    name="recovery",
+    title="Recovery: how soon a killed replica is back",
+    how=(
+        f"Up to {KILLS} times a round, the LiteLLM that has run for longest gets SIGKILL, while two clients "
+        "ask for some five chat completions a second. For litesup it is over when its log says that the "
+        "replacement is READY, which it is when warm; for uvicorn and gunicorn when the new worker has logged "
+        "that it has started, cold; for HAProxy before three plain LiteLLMs when the new one answers "
+        "`/health/readiness` on its own port. HAProxy restarts nobody, and needs up to 4 s more to find out "
+        "that the server is back (`rise 2`, `inter 2s`), which is not counted; a loop stands in for systemd's "
+        "`Restart=always`, and restarts at once. Reload is asked of the same start."
+    ),
+    sides=("litesup", "uvicorn", "gunicorn", "haproxy"),
+    figures=FIGURES,
+    goals=(Goal("READY and warm within 0.5 s", at_most(FIGURES[0], 0.5)),),
+    measure=TROUBLES.measure(FIGURES),
+    rounds=2,
+    budget=400.0,
+    needs={"haproxy": NEEDS["haproxy"]},
+    cores=2,
+    drawn=("recovered",),
+)
 
 if __name__ == "__main__":
-    main()
+    run(QUESTION)

@@ -1,83 +1,50 @@
-"""How soon a saved change serves everywhere, from the moment of the save, by the daemon's own log.
+"""How soon a saved change serves everywhere, and what it costs those who are being served.
 
-    python -m benchmarks.reload --rounds 5
-
-One pool of three at rest, with the settings that it has by default. Three kinds of change, one of each in every round:
-a new model; a variable of the environment that LiteLLM is imported with, so that it is loaded anew; and a change with
-an error in it, from the save to its refusal. Nothing but the loopback interface is used.
+python -m benchmarks.reload
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import statistics
-import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from benchmarks.goals import all_of, at_most, never
+from benchmarks.peers import NEEDS
+from benchmarks.question import Figure, Goal, Question, run
+from benchmarks.sitting import TROUBLES
+from supervisor.settings.schema import Settings
 
-from benchmarks.boot import CONFIG
-from benchmarks.machine import machine
-from tests.daemon import Daemon
+SETTLE = Settings().rollout.settle
 
-KINDS = {
-    "a new model": "rollout_completed",
-    "a new environment": "rollout_completed",
-    "an error": "configuration_change_refused",
-}
+FIGURES = (
+    Figure("reloaded", "from the save until all know the new model", "s", "less"),
+    Figure("failed", "requests failed", "", "less"),
+    Figure("cut", "streams cut", "", "less"),
+    Figure("asked", "requests in all", "", "more"),
+)
 
-
-def text(model: int, environment: int) -> str:
-    config = CONFIG.format(url="http://127.0.0.1:9").replace("model_name: gpt-4", f"model_name: gpt-4-{model}")
-    return f"{config}\nenvironment_variables:\n  SSL_CERT_DIR: /etc/ssl/certs-{environment}\n"
-
-
-def changed(kind: str, number: int) -> str:
-    """Differs from what was in force before in this one respect: each round begins where the last one ended."""
-    match kind:
-        case "a new model":
-            return text(number, number - 1)
-        case "a new environment":
-            return text(number, number)
-        case _:
-            return text(number, number).replace("model_name:", f"model_name{number}")
-
-
-async def measure(rounds: int) -> Mapping[str, Sequence[float]]:
-    """Seconds by kind, one per round."""
-    seconds: dict[str, list[float]] = defaultdict(list)
-    daemon = Daemon(text(0, 0), environment={"AZURE_OPENAI_API_KEY": "the-azure-key"})
-    failure: BaseException | None = None
-    try:
-        await daemon.start()
-        await daemon.ready()
-        for number in range(1, rounds + 1):
-            for kind, event in KINDS.items():
-                await daemon.settled()
-                await asyncio.sleep(1.0)
-                seen, saved_at = len(daemon.events), time.time()
-                daemon.save(changed(kind, number))
-                told = await daemon.event(event, since=seen, within=120.0)
-                seconds[kind].append(datetime.fromisoformat(told["timestamp"]).timestamp() - saved_at)
-    except BaseException as error:
-        failure = error
-        raise
-    finally:
-        await daemon.clean_up(failure)
-    return seconds
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, choices=range(1, 21), default=5, metavar="N", help="1 to 20 (default: 5)")
-    options = parser.parse_args()
-    for name, value in machine().items():
-        print(f"{name:<12} {value}")
-    print(f"\nseconds from the save, {options.rounds} times{'':<6}median   fastest   slowest")
-    for kind, each in asyncio.run(measure(options.rounds)).items():
-        print(f"{kind:<36}{statistics.median(each):>6.2f}{min(each):>10.2f}{max(each):>10.2f}")
-
+QUESTION = Question(
+    name="reload",
+    title="Reload: a model is added to the YAML of three under load",
+    how=(
+        "Eight clients read streams of 2.2 s and four ask for plain answers of 0.3 s, from a provider that "
+        "takes its time, while a model is added to the file. litesup is left to see it: from the save to "
+        f"`rollout_completed`, which includes the {SETTLE:g} s (`rollout.settle`) that it gives the first new "
+        "replica. gunicorn gets SIGHUP, and is done when three new workers have started and the old ones are "
+        "gone. uvicorn gives SIGHUP up by itself (“aborting the restart”), so it is restarted. The three "
+        "plain LiteLLMs behind HAProxy are restarted one after another, each when the one before is ready. "
+        "Afterwards the new model must answer every time, else the run is none."
+    ),
+    sides=("litesup", "uvicorn", "gunicorn", "haproxy"),
+    figures=FIGURES,
+    goals=(
+        Goal(f"within settle + 2 s ({SETTLE + 2:g} s)", at_most(FIGURES[0], SETTLE + 2.0)),
+        Goal("no request failed, no stream cut", all_of(never(FIGURES[1]), never(FIGURES[2]))),
+    ),
+    measure=TROUBLES.measure(FIGURES),
+    rounds=2,
+    budget=400.0,
+    needs={"haproxy": NEEDS["haproxy"]},
+    cores=2,
+    drawn=("reloaded", "failed", "cut"),
+)
 
 if __name__ == "__main__":
-    main()
+    run(QUESTION)

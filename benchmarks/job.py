@@ -1,0 +1,129 @@
+"""The job itself: chat completions through the real LiteLLM, in every way to run three of them.
+
+python -m benchmarks.job
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+
+from benchmarks.clients import Told, load
+from benchmarks.goals import Judge
+from benchmarks.peers import NEEDS, POOLS
+from benchmarks.peers.pool import Pool, started
+from benchmarks.provider import provider
+from benchmarks.question import OURS, Figure, Goal, NotMeasured, Question, Run, Verdict, in_turns, median, run
+from benchmarks.sitting import answered_all, work
+
+CLIENTS = (1, 8, 64)
+SECONDS, WARM_UP = 3.5, 0.7
+WARMED_BY = 240  # requests of each kind after a start, 24 at a time
+SIDES = ("litesup", "uvicorn", "gunicorn", "haproxy", "nginx")
+
+FIGURES = (
+    Figure("rate", "answers per second", "1/s", "more"),
+    Figure("median", "median", "ms", "less"),
+    Figure("p99", "p99", "ms", "less"),
+    Figure("cpu", "processor time per answer", "ms", "less"),
+    Figure("failed", "failed", "", "less"),
+)
+
+
+def case(clients: int, *, stream: bool) -> str:
+    return f"{'streamed' if stream else 'plain'}, {clients} client{'s' if clients > 1 else ''}"
+
+
+CASES = {case(clients, stream=stream): (clients, stream) for stream in (False, True) for clients in CLIENTS}
+
+
+async def measure(rounds: int, sides: Sequence[str]) -> AsyncIterator[Run]:
+    """All sides are up from the first round to the last, and at rest but for the one that is measured."""
+    async with provider() as url, AsyncExitStack() as stack:
+        pools: dict[str, Pool] = {}
+        for side in sides:
+            pools[side], _ = await stack.enter_async_context(started(POOLS[side], url))
+            for stream in (False, True):
+                warm = work(pools[side], stream=stream, connections=24, requests=WARMED_BY)
+                answered_all(await load(warm), WARMED_BY)
+        for number in range(rounds):
+            for name, (clients, stream) in CASES.items():
+                for _, side in (turn for turn in in_turns(sides, rounds) if turn[0] == number):
+                    yield Run(side, number, await _measured(pools[side], clients, stream=stream), case=name)
+
+
+async def _measured(pool: Pool, clients: int, *, stream: bool) -> dict[str, float]:
+    before = cpu(pool)
+    told = await load(work(pool, stream=stream, connections=clients, seconds=SECONDS, warm_up=WARM_UP))
+    return figures(told, cpu(pool) - before)
+
+
+def cpu(pool: Pool) -> float:
+    """Seconds of processor time that its processes have used so far."""
+    return sum(sum(process.cpu_times()[:2]) for process in pool.processes())
+
+
+def figures(told: Told, used: float) -> dict[str, float]:
+    """`used` are the seconds of processor time from before the warm-up to after the last answer."""
+    every = told.answered * (SECONDS + WARM_UP) / SECONDS
+    return {
+        "rate": told.rate,
+        "median": told.quantile(0.5) * 1e3,
+        "p99": told.quantile(0.99) * 1e3,
+        "cpu": used / every * 1e3,
+        "failed": told.failed + told.cut,
+    }
+
+
+def beside_best(figure: str, best: Callable[[list[float]], float], met: Callable[[float], bool]) -> Judge:
+    """litesup's median to that of the best peer in each case; met when it is so in every case."""
+
+    def judge(runs: Sequence[Run]) -> Verdict:
+        shares = {}
+        for name in CASES:
+            present = {each.side for each in runs if each.case == name and each.side != OURS}
+            if not present:
+                raise NotMeasured(f"no peer with {name}")
+            peers = [median(runs, side, figure, name) for side in present]
+            shares[name] = median(runs, OURS, figure, name) / best(peers)
+        text = ", ".join(f"{share:.2f} x ({name})" for name, share in shares.items())
+        return Verdict(all(met(share) for share in shares.values()), text)
+
+    return judge
+
+
+QUESTION = Question(
+    name="job",
+    title="The job: chat completions through LiteLLM",
+    how=(
+        "Three LiteLLMs behind one port, five ways: litesup; LiteLLM's `--num_workers 3` (uvicorn) and "
+        "`--num_workers 3 --run_gunicorn`; three plain ones with `--keepalive_timeout 120` behind HAProxy "
+        "(least connections, checks of `/health/liveliness`) and behind nginx (least connections, connections "
+        "kept). One YAML, one environment, each side's log in a file. 1, 8 and 64 clients on kept connections "
+        "each send the next request when the last answer is complete, to a provider that answers at once, "
+        f"plain or with 20 chunks; {SECONDS:g} s are counted after {WARM_UP:g} s of warm-up. All sides are up "
+        "and have served before the first round, and only one works at a time. The provider, the clients and "
+        "the balancers share two cores with the LiteLLMs, so whatever a side needs beside LiteLLM is taken "
+        "from its own throughput."
+    ),
+    sides=SIDES,
+    figures=FIGURES,
+    goals=(
+        Goal(
+            "throughput at least that of the best peer, in every case",
+            beside_best("rate", max, lambda share: share >= 1.0),
+        ),
+        Goal(
+            "p99 at most 0.9 x that of the best peer, in every case",
+            beside_best("p99", min, lambda share: share <= 0.9),
+        ),
+    ),
+    measure=measure,
+    budget=480.0,
+    needs=NEEDS,
+    cores=2,
+    drawn=("rate", "p99"),
+)
+
+if __name__ == "__main__":
+    run(QUESTION)

@@ -1,0 +1,39 @@
+"""What a pool of three weighs.
+
+python -m benchmarks.memory
+"""
+
+from __future__ import annotations
+
+from benchmarks.goals import share_of
+from benchmarks.question import Figure, Goal, Question, run
+from benchmarks.sitting import SERVED_PLAIN, SERVED_STREAMED, STARTS
+
+FIGURES = (
+    Figure("idle", "idle", "MB", "less"),
+    Figure("served", f"after {SERVED_PLAIN + SERVED_STREAMED:,} requests", "MB", "less"),
+)
+
+QUESTION = Question(
+    name="memory",
+    title="Memory: what a pool of three weighs",
+    how=(
+        "The sum of PSS (private pages, and each shared page divided by those who share it) of every process "
+        "that was started: replicas, daemon with the balancer, and fork server; master, resource tracker and "
+        "workers. Idle is one second after all three are ready, when litesup's have been warmed up and the "
+        f"others' have served nothing; then {SERVED_PLAIN:,} plain and {SERVED_STREAMED} streamed chat "
+        "completions from 8 clients, and one second of rest."
+    ),
+    sides=("litesup", "uvicorn", "gunicorn"),
+    figures=FIGURES,
+    goals=(
+        Goal("idle, at most 1.15 x gunicorn", share_of("gunicorn", "idle", 1.15)),
+        Goal("after the requests, at most 1.15 x gunicorn", share_of("gunicorn", "served", 1.15)),
+    ),
+    measure=STARTS.measure(FIGURES),
+    budget=330.0,
+    cores=2,
+)
+
+if __name__ == "__main__":
+    run(QUESTION)

@@ -1,0 +1,176 @@
+"""What is measured in one start of a side, so that questions about the same start share it.
+
+Three LiteLLMs take up to twenty seconds to start on two cores. Boot, memory and first request are asked of one start,
+recovery and reload of another; whichever question is asked first has it, and the others of this process take what it
+kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import aiohttp
+import psutil
+
+from benchmarks.clients import Told, Work, clients, load
+from benchmarks.peers import POOLS
+from benchmarks.peers.pool import FAST, PACED, WORKERS, Pool, started
+from benchmarks.provider import provider
+from benchmarks.question import Figure, Measure, Run, in_turns
+from tests.load import REPLICA_HEADER
+
+Figures = Mapping[str, float]
+Sit = Callable[[str, str], Awaitable[Figures]]
+"""Of a side and the provider's URL."""
+
+FIRST_EACH = 20  # requests of each kind per LiteLLM, one after another
+STEADY_FROM = 10  # the requests of a kind before this one still warm something up
+SERVED_PLAIN, SERVED_STREAMED = 1_800, 200
+KILLS, KILLS_WITHIN = 3, 10.0  # seconds; no further kill is begun after that
+REST = 1.0  # seconds between two deeds
+
+
+class Sittings:
+    """Those of one kind, by side and round."""
+
+    def __init__(self, sit: Sit) -> None:
+        self._sit = sit
+        self._kept: dict[tuple[str, int], Figures] = {}
+
+    def measure(self, figures: Sequence[Figure]) -> Measure:
+        """The `measure` of a question that has these figures."""
+        names = [figure.name for figure in figures]
+
+        async def measured(rounds: int, sides: Sequence[str]) -> AsyncIterator[Run]:
+            async with provider() as url:
+                for number, side in in_turns(sides, rounds):
+                    if (side, number) not in self._kept:
+                        self._kept[side, number] = await self._sit(side, url)
+                    kept = self._kept[side, number]
+                    yield Run(side, number, {name: kept[name] for name in names if name in kept})
+
+        return measured
+
+
+async def at_start(side: str, provider_url: str) -> Figures:
+    """A start, what it weighs, its first requests, 2,000 requests, and what it weighs then."""
+    async with started(POOLS[side], provider_url) as (pool, boot):
+        await asyncio.sleep(REST)
+        idle = pss(pool.processes())
+        first = await first_requests(pool)
+        for stream, requests in ((False, SERVED_PLAIN), (True, SERVED_STREAMED)):
+            answered_all(await load(work(pool, stream=stream, connections=8, requests=requests)), requests)
+        await asyncio.sleep(REST)
+        return {
+            "ready": boot.ready,
+            "answered": boot.answered,
+            "idle": idle,
+            "served": pss(pool.processes()),
+            **first,
+        }
+
+
+async def at_trouble(side: str, provider_url: str) -> Figures:
+    """LiteLLMs are killed one after another, under a light load; then the file changes, under streams."""
+    async with started(POOLS[side], provider_url) as (pool, _):
+        answered_all(await load(work(pool, connections=8, requests=120)), 120)
+        return {**await killed(pool), **await reloaded(pool)}
+
+
+async def killed(pool: Pool) -> Figures:
+    async with clients(work(pool, connections=2, pause=0.2)) as running:
+        seconds: list[float] = []
+        begun = time.monotonic()
+        while len(seconds) < KILLS and time.monotonic() - begun < KILLS_WITHIN:
+            await asyncio.sleep(REST)
+            seconds.append(await pool.recover())
+        await asyncio.sleep(REST)
+        told = await running.stop()
+    return {
+        "recovered": statistics.median(seconds),
+        "slowest": max(seconds),
+        "lost": (told.failed + told.cut) / len(seconds),
+    }
+
+
+async def reloaded(pool: Pool) -> Figures:
+    """Streams of some two seconds and plain requests of a third of one, before, while and after."""
+    async with (
+        clients(work(pool, model=PACED, stream=True, connections=8)) as streams,
+        clients(work(pool, model=PACED, connections=4)) as plain,
+    ):
+        await asyncio.sleep(3 * REST)
+        name, seconds = await pool.reload()
+        await asyncio.sleep(3 * REST)
+        streamed, answered = await streams.stop(), await plain.stop()
+    answered_all(await load(work(pool, model=name, connections=12, requests=24)), 24)
+    return {
+        "reloaded": seconds,
+        "failed": streamed.failed + answered.failed,
+        "cut": streamed.cut + answered.cut,
+        "asked": sum(streamed.outcomes.values()) + sum(answered.outcomes.values()),
+    }
+
+
+def work(pool: Pool, *, model: str = FAST, **more: Any) -> Work:
+    return Work(pool.place.url, pool.place.headers, model=model, **more)
+
+
+def answered_all(told: Told, requests: int) -> None:
+    """Raises RuntimeError otherwise: what is measured after failures would be of another pool."""
+    if told.answered != requests:
+        raise RuntimeError(f"{told.answered} of {requests} requests were answered: {dict(told.outcomes)}")
+
+
+def pss(processes: Sequence[psutil.Process]) -> float:
+    """The sum over these processes in MB; one that has just ended counts nothing."""
+    total = 0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_full_info().pss
+    return total / 1e6
+
+
+async def first_requests(pool: Pool) -> Figures:
+    """Milliseconds of the slowest first request of any LiteLLM and of the steady one, plain and streamed in turns.
+
+    Who answered is known behind litesup only, so there it is the slowest of three; elsewhere it is the pool's very
+    first. Each request has a connection of its own, because a kept one stays with one worker.
+    """
+    seen: dict[bool, dict[str | None, list[float]]] = {False: defaultdict(list), True: defaultdict(list)}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        for number in range(2 * FIRST_EACH * WORKERS):
+            stream = number % 2 == 1
+            who, seconds = await timed(session, pool, stream=stream)
+            seen[stream][who].append(seconds * 1e3)
+    return first_and_steady("plain", seen[False].values()) | first_and_steady("stream", seen[True].values())
+
+
+def first_and_steady(kind: str, by_replica: Any) -> dict[str, float]:
+    """Of the requests of one kind, in order, per LiteLLM."""
+    each = list(by_replica)
+    first = max(times[0] for times in each)
+    steady = statistics.median(time for times in each for time in times[STEADY_FROM:])
+    return {f"first_{kind}": first, f"steady_{kind}": steady, f"cold_{kind}": first / steady}
+
+
+async def timed(session: aiohttp.ClientSession, pool: Pool, *, stream: bool) -> tuple[str | None, float]:
+    """One chat completion: who answered, and the seconds until its last byte."""
+    body = {"model": FAST, "messages": [{"role": "user", "content": "ping"}], "stream": stream}
+    begun = time.perf_counter()
+    async with session.post(f"{pool.place.url}/v1/chat/completions", json=body, headers=pool.place.headers) as response:
+        text = await response.text()
+        seconds = time.perf_counter() - begun
+        if response.status != 200:
+            raise RuntimeError(f"{pool.side} answered {response.status}: {text[:1000]}")
+        return response.headers.get(REPLICA_HEADER), seconds
+
+
+STARTS = Sittings(at_start)
+TROUBLES = Sittings(at_trouble)
