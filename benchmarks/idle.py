@@ -21,9 +21,9 @@ from pathlib import Path
 import psutil
 
 from benchmarks import command
-from benchmarks.boot import CONFIG
 from benchmarks.cost import processor_seconds, pss
 from benchmarks.machine import find
+from benchmarks.peers.pool import config_text
 from benchmarks.question import OURS, Figure, Goal, Question, Run, Verdict, median
 from tests.daemon import Daemon, clean_environment
 from tests.eventually import eventually
@@ -64,9 +64,7 @@ class Part:
 @contextlib.asynccontextmanager
 async def litesup(_folder: Path) -> AsyncIterator[list[Part]]:
     """The real LiteLLM; nobody is behind it, because nobody is asked."""
-    daemon = Daemon(
-        CONFIG.format(url="http://127.0.0.1:9"), replicas=CHILDREN, environment={"AZURE_OPENAI_API_KEY": "none"}
-    )
+    daemon = Daemon(config_text("http://127.0.0.1:9"), replicas=CHILDREN, environment={"AZURE_OPENAI_API_KEY": "none"})
     async with daemon:
         document = await daemon.settled()
         replicas = tuple(int(each["pid"]) for each in document["replicas"])
