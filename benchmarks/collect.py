@@ -29,6 +29,8 @@ class Progress:
     budget: float | None
     clock: float = field(default_factory=time.monotonic)
     taken: float = 0.0
+    before: float = 0.0
+    """Of that, by the rounds before the present one. The first may begin with starting what is measured in all."""
     runs: list[Run] = field(default_factory=list)
     cut: str = ""
 
@@ -36,9 +38,11 @@ class Progress:
         """Whether to go on. A run that begins a round for which there is no time does not count."""
         done = run.round
         begins = bool(self.runs) and run.round > self.runs[-1].round
-        if self.budget is not None and begins and self.taken * (done + 1) / done > self.budget:
+        if self.budget is not None and begins and self.taken + (self.taken - self.before) > self.budget:
             self.cut = f"{done} of {self.rounds} rounds, because another would have gone beyond {self.budget:.0f} s"
             return False
+        if begins:
+            self.before = self.taken
         self.taken = now - self.clock
         self.runs.append(run)
         return True

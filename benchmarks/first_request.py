@@ -35,7 +35,8 @@ QUESTION = Question(
         Goal("the first streamed one at most 2 x the steady median", at_most(FIGURES[5], 2.0)),
     ),
     measure=STARTS.measure(FIGURES),
-    budget=330.0,
+    budget=200.0,
+    shares="boot",
     cores=2,
     drawn=("cold_plain", "cold_stream"),
 )

@@ -31,7 +31,8 @@ QUESTION = Question(
         Goal("after the requests, at most 1.15 x gunicorn", share_of("gunicorn", "served", 1.15)),
     ),
     measure=STARTS.measure(FIGURES),
-    budget=330.0,
+    budget=200.0,
+    shares="boot",
     cores=2,
 )
 

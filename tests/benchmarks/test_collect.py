@@ -70,6 +70,12 @@ def test_no_round_is_begun_that_would_go_beyond_the_time():
     assert progress.cut == "2 of 5 rounds, because another would have gone beyond 100 s"
 
 
+def test_what_is_started_once_is_not_counted_for_each_round():
+    progress = Progress(QUESTION, rounds=3, budget=160.0, clock=0.0)
+    taken = [progress.take(Run("litesup", number, {}), now=now) for number, now in enumerate((80.0, 110.0, 140.0))]
+    assert (taken, progress.cut) == ([True] * 3, "")
+
+
 def test_a_measurement_that_is_cut_short_is_closed():
     closed, referred_to = [], []
 

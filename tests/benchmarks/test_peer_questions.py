@@ -96,10 +96,10 @@ def test_the_job_is_not_judged_when_a_case_has_no_peer() -> None:
 
 
 def test_processor_time_is_shared_out_over_the_warm_up_too() -> None:
-    told = Told(job.SECONDS, {ANSWERED: 350, CUT: 1, "503": 2}, [0.01] * 350)
+    told = Told(3.5, {ANSWERED: 350, CUT: 1, "503": 2}, [0.01] * 350)
     found = job.figures(told, used=4.2)
     assert found["rate"] == pytest.approx(100.0)
-    assert found["cpu"] == pytest.approx(4.2 / (350 * (job.SECONDS + job.WARM_UP) / job.SECONDS) * 1e3)
+    assert found["cpu"] == pytest.approx(4.2 / (350 * (3.5 + job.WARM_UP) / 3.5) * 1e3)
     assert found["failed"] == 3
     assert found["p99"] == pytest.approx(10.0)
 
