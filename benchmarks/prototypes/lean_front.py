@@ -42,7 +42,7 @@ _SPECIAL = {
     "host": HOST,
     "content-length": LENGTH,
     "keep-alive": DROPPED,
-    **dict.fromkeys(CREDENTIAL_HEADERS, KEY),
+    **dict.fromkeys((name.decode() for name in CREDENTIAL_HEADERS), KEY),
     **dict.fromkeys(
         (
             *("transfer-encoding", "connection", "upgrade", "expect", "te", "trailer", "proxy-connection"),

@@ -16,20 +16,21 @@ from typing import Protocol
 
 from aiohttp import web
 
-from benchmarks.prototypes.own_incoming import Fields, Incoming
+from benchmarks.prototypes.own_incoming import Incoming
 from benchmarks.prototypes.own_replica import Line, Lines
 from supervisor.balancer import refusals, replies
+from supervisor.balancer.body import BadBody
 from supervisor.balancer.exchange import Counters
 from supervisor.balancer.grammar import Head
-from supervisor.balancer.headers import Credential, request_head, request_id_of
+from supervisor.balancer.headers import Credential, new_request_id, request_head
 from supervisor.balancer.held import HeldBytes
-from supervisor.balancer.relay import SMALL_BODY, BadBody
+from supervisor.balancer.message import SMALL_BODY
+from supervisor.balancer.reading import Readings
 from supervisor.balancer.response_head import Framing, response_head
 from supervisor.errors import NobodyReady, UpstreamError
 from supervisor.events import Events, RequestFinished
-from supervisor.policy import access, retry
-from supervisor.policy.access import AccessRules, Asked, Refusal, Verdict
-from supervisor.policy.routes import POOL_HEALTH_PATH, Kind, classify
+from supervisor.policy.access import AccessRules, Refusal
+from supervisor.policy.routes import Kind
 from supervisor.rotation import Rotation, Upstream
 from supervisor.status import Status
 
@@ -54,7 +55,7 @@ class Around:
 class Client(Protocol):
     """What an exchange needs of its client's connection."""
 
-    peer: str
+    readings: Readings
 
     @property
     def slow(self) -> bool:
@@ -76,10 +77,9 @@ class Exchange:
         self._around = around
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        self._method = head.line.method.decode("ascii")
-        self._path, _, self._query = head.line.target.decode("ascii").partition("?")
-        self._route = classify(self._method, self._path, websocket=head.websocket)
-        self._request_id = ""
+        self._reading = reading = client.readings.of(head, around.rules, around.rotation.key_headers)
+        self._method, self._route = reading.method, reading.route
+        self._request_id = reading.request_id or new_request_id()
         self._task: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
         self._line: Line | None = None
@@ -94,26 +94,14 @@ class Exchange:
         around, incoming = self._around, self._incoming
         around.counters.in_flight += 1
         around.counters.requests += 1
-        fields = Fields(incoming.headers)
-        self._request_id = request_id_of(fields.get("x-request-id"))
-        asked = Asked(
-            peer=self._client.peer,
-            method=self._method,
-            route=self._route,
-            query=self._query,
-            headers=fields,
-            key_headers=around.rotation.key_headers,
-        )
-        kind = self._route.kind
-        if kind is Kind.HEALTH or (kind is Kind.POOL_HEALTH and not access.has_credential(asked)):
-            path = POOL_HEALTH_PATH if kind is Kind.POOL_HEALTH else self._path
-            self._reply(replies.health(path, around.health(), self._request_id), "answered")
+        reading = self._reading
+        if reading.health_path is not None:
+            self._reply(replies.health(reading.health_path, around.health(), self._request_id), "answered")
             return
-        decision = access.decide(asked, around.rules)
-        if decision.refusal is not None:
-            self._refuse(decision.refusal)
+        if reading.refusal is not None:
+            self._refuse(reading.refusal)
             return
-        deadline = min(around.queue_timeout, retry.client_timeout(map(fields.get, _TIMEOUT_HEADERS)))
+        deadline = min(around.queue_timeout, reading.client_timeout)
         if incoming.complete and not around.tasks:
             upstream = around.rotation.take()
             if upstream is not None:
@@ -121,11 +109,11 @@ class Exchange:
                 line = around.lines.reuse(upstream)
                 if line is not None:
                     try:
-                        self._send(line, upstream, decision)
+                        self._send(line, upstream)
                         return
                     except UpstreamError:  # it had ended, which says nothing about the replica
                         pass
-        self._task = self._loop.create_task(self._prepare(decision, deadline))
+        self._task = self._loop.create_task(self._prepare(deadline))
 
     def client_gone(self) -> None:
         if self._task is not None:
@@ -177,11 +165,11 @@ class Exchange:
 
     # Inside.
 
-    async def _prepare(self, decision: access.Decision, deadline: float) -> None:
+    async def _prepare(self, deadline: float) -> None:
         """Waits for what is missing until the request can be sent, and for the rest of a long body after that."""
         around, incoming, head = self._around, self._incoming, self._head
         try:
-            if not head.chunked and head.length <= SMALL_BODY:
+            if not head.chunked and incoming.length <= SMALL_BODY:
                 await self._body_grows(until_whole=True)
             upstream = self._upstream = self._upstream or around.rotation.take()
             if upstream is None:
@@ -189,7 +177,7 @@ class Exchange:
                 upstream = self._upstream = await around.rotation.wait(timeout=deadline)
                 self._waited = self._loop.time() - since
             line = around.lines.reuse(upstream) or await around.lines.connect(upstream)
-            self._send(line, upstream, decision)
+            self._send(line, upstream)
             while not incoming.complete:
                 await self._body_grows()
                 await line.write(self._body())
@@ -228,18 +216,14 @@ class Exchange:
             await came
             line.on_news = self.go_on  # of a longer answer, only the head is waited for like this
 
-    def _send(self, line: Line, upstream: Upstream, decision: access.Decision) -> None:
+    def _send(self, line: Line, upstream: Upstream) -> None:
         """Raises NotSent."""
-        head, incoming = self._head, self._incoming
+        incoming, reading = self._incoming, self._reading
         opening = request_head(
-            self._method,
-            head.line.target.decode("ascii"),
-            incoming.headers,
-            client=decision.client,
-            request_id=self._request_id,
-            chunked=head.chunked,
-            credential=_credential(upstream) if decision.verdict is Verdict.KEYLESS else None,
-            proxied=decision.proxied,
+            reading.opening,
+            length=incoming.length if self._head.announced else None,
+            request_id=self._request_id if reading.request_id is None else None,
+            credential=_credential(upstream) if reading.keyless else None,
         )
         line.send(opening + self._body(), timeout=self._around.response_timeout, head_only=self._method == "HEAD")
         self._line = line
@@ -320,9 +304,6 @@ class Exchange:
 def _set(came: asyncio.Future[None]) -> None:
     if not came.done():
         came.set_result(None)
-
-
-_TIMEOUT_HEADERS = tuple(name.lower() for name in retry.TIMEOUT_HEADERS)
 
 
 def _credential(upstream: Upstream) -> Credential:

@@ -33,8 +33,9 @@ from supervisor.balancer.crowd import Crowd
 from supervisor.balancer.exchange import Counters
 from supervisor.balancer.grammar import Limits
 from supervisor.balancer.guard import Guard
-from supervisor.balancer.headers import request_id_of
+from supervisor.balancer.headers import new_request_id
 from supervisor.balancer.held import HeldBytes
+from supervisor.balancer.reading import Readings
 from supervisor.events import Events, RequestFinished
 from supervisor.observe.logs import set_up_logging
 from supervisor.observe.metrics import Metrics
@@ -60,6 +61,7 @@ class ClientConnection(asyncio.Protocol):
         self._starting = False
         self.peer = ""
         self.peer_bytes = b""
+        self.readings = Readings("")
         self.slow = False
 
     # asyncio.Protocol.
@@ -69,6 +71,7 @@ class ClientConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else ""
         self.peer_bytes = self.peer.encode("ascii", "replace")
+        self.readings = Readings(self.peer)
         self._crowd.arrive(self, self.peer)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -148,7 +151,7 @@ class ClientConnection(asyncio.Protocol):
         self._starting = False
 
     def _refuse(self, refusal: Refusal) -> None:
-        request_id = request_id_of(None)
+        request_id = new_request_id()
         self._around.counters.requests += 1
         self._around.events.publish(
             RequestFinished("UNKNOWN", "other", refusal.status, "refused", None, 0, 0.0, request_id)

@@ -29,7 +29,10 @@ class Place(enum.Enum):
 
 
 class Crowd(Generic[Connection]):
-    """The client connections that are open. Those without a request are kept in the order in which they lost theirs."""
+    """The client connections that are open: `at_work` are those with a request.
+
+    Those without one are kept in the order in which they lost theirs.
+    """
 
     def __init__(self, most: int, most_per_address: int = 0) -> None:
         """0 per address: as many as there are."""
@@ -38,6 +41,7 @@ class Crowd(Generic[Connection]):
         self._seated: dict[Connection, str] = {}
         self._standing: set[Connection] = set()
         self._idle: dict[Connection, None] = {}
+        self.at_work: set[Connection] = set()
         self._per_address: Counter[str] = Counter()
         self.turned_away = 0  # connections that got no place at all, and no answer
 
@@ -75,11 +79,12 @@ class Crowd(Generic[Connection]):
     def begin(self, connection: Connection) -> None:
         """A request of this connection is at work."""
         self._idle.pop(connection, None)
+        self.at_work.add(connection)
 
     def end(self, connection: Connection) -> None:
-        """The connection is without a request again."""
+        """The connection is without a request again, or is gone."""
+        self.at_work.discard(connection)
         if connection in self._seated:
-            self._idle.pop(connection, None)
             self._idle[connection] = None
 
     def leave(self, connection: Connection) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from supervisor.balancer.relay import RequestBody
+from supervisor.balancer.body import RequestBody
 from supervisor.balancer.response_head import ResponseHead
 from supervisor.balancer.upstream import Connection, ResponseTimeout
 from supervisor.errors import NotSent, ReplicaGivenUp, ReplicaLost, UpstreamError
@@ -18,6 +18,8 @@ from supervisor.policy.retry import Failure, Next
 from supervisor.policy.routes import Kind, Route
 from supervisor.rotation import Rotation, Upstream
 
+_NONE: frozenset[int] = frozenset()
+
 
 class Dispatch:
     """The attempts of one request, one after the other.
@@ -26,6 +28,23 @@ class Dispatch:
     clock.
     """
 
+    __slots__ = (
+        "_body",
+        "_client_deadline",
+        "_deadline",
+        "_events",
+        "_loop",
+        "_lost",
+        "_request_id",
+        "_rotation",
+        "_route",
+        "_tried",
+        "_waits_on",
+        "attempts",
+        "slot",
+        "waited",
+    )
+
     def __init__(
         self,
         rotation: Rotation,
@@ -33,6 +52,7 @@ class Dispatch:
         body: RequestBody,
         route: Route,
         request_id: str,
+        loop: asyncio.AbstractEventLoop,
         *,
         deadline: float,
         client_deadline: float,
@@ -44,26 +64,27 @@ class Dispatch:
         self._request_id = request_id
         self._deadline = min(deadline, client_deadline)
         self._client_deadline = client_deadline
-        self._loop = asyncio.get_running_loop()
-        self._tried: frozenset[int] = frozenset()
+        self._loop = loop
+        self._tried = _NONE
         self._lost = 0  # attempts that a replica may have seen
         self._waits_on: Connection | None = None
         self.attempts = 0
         self.waited = 0.0  # seconds in line
         self.slot: int | None = None
 
-    async def lease(self) -> Upstream:
-        """A replica that has not failed this request yet; to be given back. Raises NobodyReady."""
+    def take(self) -> Upstream | None:
+        """A replica that has not failed this request yet, if one can be had now; to be given back."""
         upstream = self._rotation.take(self._tried)
-        if upstream is None:
-            since = self._loop.time()
-            try:
-                upstream = await self._rotation.wait(self._tried, timeout=max(0.0, self._deadline - since))
-            finally:
-                self.waited += self._loop.time() - since
-        self.attempts += 1
-        self.slot = upstream.slot
-        return upstream
+        return None if upstream is None else self._attempt(upstream)
+
+    async def wait(self) -> Upstream:
+        """The same, as soon as there is one. Raises NobodyReady."""
+        since = self._loop.time()
+        try:
+            upstream = await self._rotation.wait(self._tried, timeout=max(0.0, self._deadline - since))
+        finally:
+            self.waited += self._loop.time() - since
+        return self._attempt(upstream)
 
     async def head_from(self, connection: Connection, upstream: Upstream) -> ResponseHead:
         """Raises UpstreamError, also when the replica is given up."""
@@ -109,6 +130,11 @@ class Dispatch:
                 request_id=self._request_id,
             )
         )
+
+    def _attempt(self, upstream: Upstream) -> Upstream:
+        self.attempts += 1
+        self.slot = upstream.slot
+        return upstream
 
     def _decide(self, failure: Failure) -> Next:
         name = self._route.name

@@ -7,6 +7,7 @@ these steps and the one RequestFinished at their end; how each is done is its ne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +15,22 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 from supervisor.balancer import refusals, replies, websocket
+from supervisor.balancer.body import ArrivingBody, BadBody, RequestBody, WholeBody
 from supervisor.balancer.dispatch import Dispatch
 from supervisor.balancer.grammar import Head
-from supervisor.balancer.headers import Credential, request_head, request_id_of
+from supervisor.balancer.headers import Credential, new_request_id, request_head
 from supervisor.balancer.held import HeldBytes
+from supervisor.balancer.message import Message
 from supervisor.balancer.pool import Pool
-from supervisor.balancer.relay import BadBody, ClientGone, ClientStream, RequestBody, relay_response
+from supervisor.balancer.reading import Reading
+from supervisor.balancer.relay import ClientGone, ClientStream, relay_response
 from supervisor.balancer.response_head import CONTINUE, Framing, ResponseHead, interim_head, response_head
 from supervisor.balancer.upstream import Connection, ResponseTimeout
 from supervisor.errors import NobodyReady, NotSent, UpstreamError
 from supervisor.events import Events, RequestFinished
-from supervisor.policy import access, retry
-from supervisor.policy.access import AccessRules, Asked, Verdict
+from supervisor.policy.access import AccessRules, Refusal
 from supervisor.policy.retry import Next
-from supervisor.policy.routes import POOL_HEALTH_PATH, Kind, Route, classify
+from supervisor.policy.routes import Kind
 from supervisor.rotation import Rotation, Upstream
 from supervisor.status import Status
 
@@ -85,20 +88,44 @@ _CLOSING = Answered(keep_alive=False)
 class Exchange:
     """One request. `run` once."""
 
+    __slots__ = (
+        "_around",
+        "_by_us",
+        "_client",
+        "_dispatch",
+        "_head",
+        "_loop",
+        "_message",
+        "_outcome",
+        "_reading",
+        "_request",
+        "_request_id",
+        "_standing",
+        "_started",
+        "_status",
+    )
+
     def __init__(
-        self, request: web.BaseRequest, head: Head, surroundings: Surroundings, *, standing: bool = False
+        self,
+        request: web.BaseRequest,
+        message: Message,
+        head: Head,
+        reading: Reading,
+        around: Surroundings,
+        *,
+        standing: bool = False,
     ) -> None:
-        """`standing`: its connection has no place of its own, and gets one answer, which no replica is asked for."""
-        self._standing = standing
+        """`head` is the message's. `standing`: its connection has no place, and gets one answer, which no replica is
+        asked for.
+        """
         self._request = request
+        self._message = message
         self._head = head
-        self._around = surroundings
-        self._path, _, self._query = request.raw_path.partition("?")
-        self._websocket = head.websocket
-        self._route: Route = classify(request.method, self._path, websocket=self._websocket)
-        self._request_id = request_id_of(request.headers.get("X-Request-ID"))
-        self._http_1_0 = head.line.http_1_0
-        self._client = ClientStream(request, patience=surroundings.response_timeout)
+        self._reading = reading
+        self._around = around
+        self._standing = standing
+        self._request_id = reading.request_id or new_request_id()
+        self._client = ClientStream(request, patience=around.response_timeout)
         self._status = 0
         self._outcome = "client_gone"
         self._dispatch: Dispatch | None = None  # from the moment when a replica is asked for
@@ -112,9 +139,18 @@ class Exchange:
         counters.in_flight += 1
         counters.requests += 1
         try:
-            return await self._answer()
+            answer = self._answer_by_us()
+            return answer if answer is not None else await self._through_replicas()
         except ClientGone:
             return _CLOSING
+        except NobodyReady as nobody:
+            return self._ours(
+                replies.unavailable(str(nobody), self._request_id, retry_after=nobody.retry_after), "unavailable"
+            )
+        except BadBody as bad:
+            response = self._refuse(bad.refusal)
+            response.force_close()
+            return response
         except asyncio.CancelledError:
             if self._around.stopping.is_set():
                 self._outcome = "cut"
@@ -123,13 +159,14 @@ class Exchange:
             _log.exception("a request could not be handled")
             return await self._broken()
         finally:
+            self._message.when_refused(None)
             dispatch = self._dispatch
             counters.in_flight -= 1
             counters.failed += self._outcome in {"cut", "unavailable"}
             self._around.events.publish(
                 RequestFinished(
-                    method=self._request.method,
-                    route=self._route.name,
+                    method=self._reading.method,
+                    route=self._reading.route.name,
                     status=self._status,
                     outcome=self._outcome,
                     slot=None if dispatch is None or self._by_us else dispatch.slot,
@@ -140,54 +177,37 @@ class Exchange:
                 )
             )
 
-    async def _answer(self) -> web.StreamResponse:
-        asked = Asked(
-            peer=self._request.remote or "",
-            method=self._request.method,
-            route=self._route,
-            query=self._query,
-            headers=self._request.headers,
-            key_headers=self._around.rotation.key_headers,
-        )
-        kind = self._route.kind
-        if kind is Kind.HEALTH or (kind is Kind.POOL_HEALTH and not access.has_credential(asked)):
-            path = POOL_HEALTH_PATH if kind is Kind.POOL_HEALTH else self._path
-            return self._ours(replies.health(path, self._around.health(), self._request_id), "answered")
+    def _answer_by_us(self) -> web.StreamResponse | None:
+        """The answer to what no replica is asked for."""
+        reading = self._reading
+        if reading.health_path is not None:
+            document = replies.health(reading.health_path, self._around.health(), self._request_id)
+            return self._ours(document, "answered")
         if self._standing:
             return self._refuse(refusals.CROWDED)
-        decision = access.decide(asked, self._around.rules)
-        if decision.refusal is not None:
-            return self._refuse(decision.refusal)
-        try:
-            return await self._through_replicas(decision)
-        except NobodyReady as nobody:
-            return self._ours(
-                replies.unavailable(str(nobody), self._request_id, retry_after=nobody.retry_after), "unavailable"
-            )
-        except BadBody as bad:
-            response = self._refuse(bad.refusal)
-            response.force_close()
-            return response
+        return None if reading.refusal is None else self._refuse(reading.refusal)
 
-    async def _through_replicas(self, decision: access.Decision) -> web.StreamResponse:
+    async def _through_replicas(self) -> web.StreamResponse:
         """Gives the request to one replica after the other, until one answers or policy says that it is enough."""
         around = self._around
-        body = await self._read_body()
-        timeout = retry.client_timeout(map(self._request.headers.get, retry.TIMEOUT_HEADERS))
+        body = self._body()
+        if isinstance(body, ArrivingBody):
+            await body.gather_if_small()
         dispatch = self._dispatch = Dispatch(
             around.rotation,
             around.events,
             body,
-            self._route,
+            self._reading.route,
             self._request_id,
+            self._loop,
             deadline=self._started + around.queue_timeout,
-            client_deadline=self._started + timeout,
+            client_deadline=self._started + self._reading.client_timeout,
         )
         try:
             while True:
-                upstream = await dispatch.lease()
+                upstream = dispatch.take() or await dispatch.wait()
                 try:
-                    return await self._through(dispatch, upstream, body, decision)
+                    return await self._through(dispatch, upstream, body)
                 except UpstreamError as error:
                     if self._client.begun:
                         if body.failure is not None:
@@ -205,22 +225,21 @@ class Exchange:
         finally:
             body.forget()
 
-    async def _through(
-        self, dispatch: Dispatch, upstream: Upstream, body: RequestBody, decision: access.Decision
-    ) -> web.StreamResponse:
+    async def _through(self, dispatch: Dispatch, upstream: Upstream, body: RequestBody) -> web.StreamResponse:
         """One attempt with one replica. Raises UpstreamError."""
-        request = self._request
-        connection = await self._send(upstream, body, decision)
+        opening = self._request_head(upstream) + body.opening()
+        connection = self._send_over_idle(upstream, opening) or await self._send_over_new(upstream, opening)
         pump: asyncio.Task[None] | None = None
         try:
             body.opening_sent()
-            if not body.complete:
+            if isinstance(body, ArrivingBody) and not body.complete:
                 # The replica may answer before it has read everything, so both directions run at once.
                 pump = asyncio.create_task(body.pump(connection))
             response = await dispatch.head_from(connection, upstream)
+            http_1_0 = self._head.line.http_1_0
             self._status = response.status
             switched = response.status == 101
-            framing = response.framing(http_1_0=self._http_1_0)
+            framing = response.framing(http_1_0=http_1_0)
             keep_alive = self._head.keep_alive and framing is not Framing.CLOSE and not self._around.stopping.is_set()
             head = response_head(
                 response,
@@ -228,21 +247,21 @@ class Exchange:
                 slot=upstream.slot,
                 request_id=self._request_id,
                 keep_alive=keep_alive,
-                http_1_0=self._http_1_0,
+                http_1_0=http_1_0,
                 upgrade=b"websocket" if switched else None,
             )
             if switched:
                 self._client.begin(head, framing, [], last=False)
-                await websocket.tunnel(request, self._client, connection, upstream)
+                await websocket.tunnel(self._request, self._client, connection, upstream)
                 self._outcome = "answered"
                 connection.abort()
                 return _CLOSING
             body.forget()
             await relay_response(
-                connection, self._client, upstream, response, head, framing=framing, route=self._route.name
+                connection, self._client, upstream, response, head, framing=framing, route=self._reading.route.name
             )
             self._outcome = "answered"
-            if self._websocket or (pump is not None and not pump.done()):
+            if self._head.websocket or (pump is not None and not pump.done()):
                 # The replica reads the next bytes as another protocol, or as the rest of this request.
                 connection.reusable = False
             self._around.pool.give_back(upstream, connection)
@@ -255,60 +274,62 @@ class Exchange:
                 pump.cancel()
                 await asyncio.wait({pump})
 
-    async def _send(self, upstream: Upstream, body: RequestBody, decision: access.Decision) -> Connection:
-        """Sends the request's opening over an idle connection, or over a new one. Raises NotSent for the new one only.
-
-        An idle connection that has ended says nothing about the replica, so it does not count against it.
-        """
-        request = self._request
-        head = request_head(
-            request.method,
-            request.raw_path,
-            request.raw_headers,
-            client=decision.client,
-            request_id=self._request_id,
-            chunked=self._head.chunked,
-            credential=_credential(upstream) if decision.verdict is Verdict.KEYLESS else None,
-            proxied=decision.proxied,
-            upgrade=b"websocket" if self._websocket else None,
+    def _request_head(self, upstream: Upstream) -> bytes:
+        """A key that the client brings is never replaced, also one in a place that was not known when it came."""
+        head, credential = self._head, None
+        if self._reading.keyless and upstream.key_header.lower().encode("ascii") not in head.fields:
+            secret = upstream.credential.get_secret_value()
+            credential = Credential(upstream.key_header.encode("ascii"), b"Bearer " + secret.encode("utf-8"))
+        return request_head(
+            self._reading.opening,
+            length=self._message.length if head.announced else None,
+            request_id=self._request_id if self._reading.request_id is None else None,
+            credential=credential,
         )
-        opening = head + body.opening()
-        pool = self._around.pool
-        head_only = request.method == hdrs.METH_HEAD
-        while True:
-            idle = pool.reuse(upstream)
-            connection = idle if idle is not None else await pool.connect(upstream)
-            try:
-                connection.send(
-                    opening,
-                    timeout=self._around.response_timeout,
-                    head_only=head_only,
-                    websocket=self._websocket,
-                    on_interim=None if self._http_1_0 else self._pass_interim,
-                )
-            except NotSent:
-                if idle is None:
-                    raise
-            else:
+
+    def _send_over_idle(self, upstream: Upstream, opening: bytes) -> Connection | None:
+        """An idle connection that has ended says nothing about the replica, so the next one is tried."""
+        while (connection := self._around.pool.reuse(upstream)) is not None:
+            with contextlib.suppress(NotSent):
+                self._send(connection, opening)
                 return connection
+        return None
+
+    async def _send_over_new(self, upstream: Upstream, opening: bytes) -> Connection:
+        """Raises NotSent."""
+        connection = await self._around.pool.connect(upstream)
+        self._send(connection, opening)
+        return connection
+
+    def _send(self, connection: Connection, opening: bytes) -> None:
+        connection.send(
+            opening,
+            timeout=self._around.response_timeout,
+            head_only=self._reading.method == hdrs.METH_HEAD,
+            websocket=self._head.websocket,
+            on_interim=None if self._head.line.http_1_0 else self._pass_interim,
+        )
 
     def _pass_interim(self, head: ResponseHead) -> None:
         self._client.interim(interim_head(head))
 
-    async def _read_body(self) -> RequestBody:
-        request = self._request
-        if self._head.expects_continue and not request.content.at_eof():
+    def _body(self) -> RequestBody:
+        message, around = self._message, self._around
+        hold = around.body_limit if self._reading.route.kind is Kind.INFERENCE else 0
+        if message.body is not None:
+            return WholeBody(message.body, hold=hold, together=around.held)
+        content = self._request.content
+        message.when_refused(lambda refusal: content.set_exception(BadBody(refusal)))
+        if self._head.expects_continue and not content.at_eof():
             self._client.interim(CONTINUE)
-        body = RequestBody(
-            request.content,
-            length=None if self._head.chunked else self._head.length,
+        return ArrivingBody(
+            content,
+            length=None if self._head.chunked else message.length,
             chunked=self._head.chunked,
-            patience=self._around.body_timeout,
-            hold=self._around.body_limit if self._route.kind is Kind.INFERENCE else 0,
-            together=self._around.held,
+            patience=around.body_timeout,
+            hold=hold,
+            together=around.held,
         )
-        await body.gather_if_small()
-        return body
 
     def _gave_no_answer(self, error: UpstreamError, following: Next) -> web.StreamResponse:
         if isinstance(error, ResponseTimeout):
@@ -317,11 +338,11 @@ class Exchange:
         if following is Next.SUSPECT:
             message = "two replicas ended or hung while they worked on this request, so it is not tried again"
             if self._dispatch is not None:
-                self._dispatch.accuse(self._request.method, self._path)
+                self._dispatch.accuse(self._reading.method, self._reading.path)
         repeatable = following is Next.CLIENT_MAY_REPEAT
         return self._ours(replies.failed(message, self._request_id, repeatable=repeatable), "unavailable")
 
-    def _refuse(self, refusal: access.Refusal) -> web.StreamResponse:
+    def _refuse(self, refusal: Refusal) -> web.StreamResponse:
         return self._ours(replies.refused(refusal, self._request_id), "refused")
 
     def _ours(self, response: web.Response, outcome: str) -> web.StreamResponse:
@@ -340,8 +361,3 @@ class Exchange:
             await self._client.break_off()
             return _CLOSING
         return self._ours(replies.broken(self._request_id), "unavailable")
-
-
-def _credential(upstream: Upstream) -> Credential:
-    name = upstream.key_header.encode("ascii")
-    return Credential(name, b"Bearer " + upstream.credential.get_secret_value().encode("utf-8"))

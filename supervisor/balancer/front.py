@@ -17,8 +17,10 @@ from aiohttp import web
 from supervisor.balancer import refusals, replies
 from supervisor.balancer.crowd import Crowd, Place
 from supervisor.balancer.grammar import Limits
-from supervisor.balancer.guard import Guard, Message
-from supervisor.balancer.headers import request_id_of
+from supervisor.balancer.guard import Guard
+from supervisor.balancer.headers import new_request_id
+from supervisor.balancer.message import Message
+from supervisor.balancer.reading import Readings
 from supervisor.policy.access import Refusal
 
 LINGERING = 5.0
@@ -37,9 +39,12 @@ class House:
 
 
 class ClientConnection(web.RequestHandler):
-    """`next_message` tells a handler what the guard found out; `serving` is set while one is at work."""
+    """`next_message` tells a handler what the guard found out, `readings` what heads mean that come from here.
 
-    __slots__ = ("_guard", "_head_timer", "_house", "_wire", "serving", "standing")
+    `serving` is set while a handler is at work.
+    """
+
+    __slots__ = ("_guard", "_head_timer", "_house", "_wire", "readings", "serving", "standing")
 
     def __init__(self, server: web.Server, house: House, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, lingering_time=LINGERING, **options)
@@ -47,6 +52,7 @@ class ClientConnection(web.RequestHandler):
         self._guard = Guard(house.limits)
         self._head_timer: asyncio.TimerHandle | None = None
         self._wire: asyncio.BaseTransport | None = None  # to its very end, where aiohttp forgets it earlier
+        self.readings = Readings("")
         self.serving = False
         self.standing = False
 
@@ -66,7 +72,9 @@ class ClientConnection(web.RequestHandler):
         super().connection_made(transport)
         self._wire = transport
         peer = transport.get_extra_info("peername")
-        place, leaving = self._house.crowd.arrive(self, peer[0] if isinstance(peer, tuple) else "")
+        address = peer[0] if isinstance(peer, tuple) else ""
+        self.readings = Readings(address)
+        place, leaving = self._house.crowd.arrive(self, address)
         if leaving is not None:
             leaving.make_room()
         if place is Place.NONE:
@@ -129,7 +137,7 @@ class ClientConnection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """In the shape of all other errors; neither the bytes nor the reason are repeated, as they may hold keys."""
-        request_id = request_id_of(None)
+        request_id = new_request_id()
         if status >= 500:
             response = replies.broken(request_id)
         else:

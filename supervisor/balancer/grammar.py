@@ -9,12 +9,16 @@ Possessive quantifiers throughout: no input makes a pattern here look twice at t
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from supervisor.balancer import refusals
 from supervisor.balancer.refusals import METHODS
 from supervisor.policy.access import Refusal
+
+LONGEST_LENGTH = 18
+"""Digits of a Content-Length: what a signed 64 bit number surely holds."""
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]"
@@ -28,15 +32,12 @@ _LINE = re.compile(rb"(" + _TOKEN + rb"++) ([!-~]++) HTTP/([0-9])\.([0-9])")
 # RFC 9110, section 5: no space before the colon; a line that begins with space would be a fold.
 _FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:" + _TEXT + rb"*+\r\n)*")
 _STRAY = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n")
-_CONTROLS = re.compile(
-    rb"\r\n(?i:(host|content-length|transfer-encoding|connection|upgrade|expect)):[\t ]*+([^\r]*+)",
-)
+_FIELD = re.compile(rb"\r\n([^:\r\n]++):[\t ]*+([^\r\n]*+)")  # of what _FIELDS has passed
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*+)(.*+)")
 # RFC 3986, section 3.2.2, without userinfo, and without the comma that would make a list of it.
 _HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]++\]|(?:[A-Za-z0-9._~!$&'()*+;=\-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?",
 )
-_LONGEST_LENGTH = 18  # digits: what a signed 64 bit number surely holds
 _AROUND_TARGET = len("OPTIONS  HTTP/1.1")
 
 
@@ -58,14 +59,20 @@ class Line(NamedTuple):
     http_1_0: bool
 
 
+Fields = Mapping[bytes, Sequence[bytes]]
+"""Field values by name in lower case, each in the order in which they came."""
+
+
 class Head(NamedTuple):
-    """What has to be known of a head for finding the next one, and for answering this one."""
+    """What a head says, but for the length of the body: of two that differ in nothing else, this is the same."""
 
     line: Line
-    length: int  # of the body, where it is not chunked
+    sent: Sequence[tuple[bytes, bytes]]  # its fields, names as they are spelt; Content-Length without its value
+    fields: Fields  # without Content-Length
+    hosted: bool  # has a Host of its own; to one that has none an absolute form's authority is given
+    announced: bool  # has a Content-Length
     chunked: bool
     keep_alive: bool
-    hosted: bool  # has a Host
     websocket: bool
     expects_continue: bool
 
@@ -116,68 +123,80 @@ def read_line(data: bytes | bytearray, begin: int, end: int, limits: Limits) -> 
     return Line(method, target, authority, http_1_0=minor == b"0")
 
 
-def read_fields(data: bytes | bytearray, begin: int, end: int, line: Line, limits: Limits) -> Head:
-    """The head, from its fields: from `begin`, where the CR LF of the line stands, to `end`, after that of the last.
+def read_fields(data: bytes | bytearray, begin: int, end: int, line: Line, limits: Limits) -> tuple[Head, int]:
+    """The head and the length of its body: from `begin`, the CR LF of the line, to `end`, after that of the last field.
 
     Raises Refused.
     """
     if _FIELDS.fullmatch(data, begin + 2, end) is None:
         raise Refused(refusals.BAD_FIELD, line)
-    host: bytes | None = None
-    length: bytes | None = None
-    codings: list[bytes] = []
-    options: list[bytes] = []
-    upgrades: list[bytes] = []
-    expectations: list[bytes] = []
-    for name, sent in _CONTROLS.findall(data, begin, end):
-        value = sent.rstrip(b"\t ")
-        match len(name):
-            case 4:
-                if host is not None:
-                    raise Refused(refusals.BAD_HOST, line)
-                host = value
-            case 14:
-                if length is not None:
-                    raise Refused(refusals.BAD_LENGTH, line)
-                length = value
-            case 17:
-                # With its empty members: a list that is not written as everybody would is not guessed at.
-                codings += [coding.strip(b"\t ") for coding in value.lower().split(b",")]
-            case 10:
-                options += _elements(value)
-            case 7:
-                upgrades += _elements(value)
-            case _:
-                expectations += _elements(value)
-    _check_host(host, line)
-    size = _size(length, codings, line, limits)
+    sent: list[tuple[bytes, bytes]] = []
+    fields: dict[bytes, list[bytes]] = {}
+    lengths: list[bytes] = []
+    for name, padded in _FIELD.findall(data, begin, end):
+        value = padded.rstrip(b"\t ")
+        lowered = name.lower()
+        if lowered == b"content-length":
+            lengths.append(value)
+            sent.append((name, b""))
+            continue
+        sent.append((name, value))
+        if lowered in fields:
+            fields[lowered].append(value)
+        else:
+            fields[lowered] = [value]
+    hosted = b"host" in fields
+    _check_host(fields.get(b"host", []), line)
+    if not hosted and line.authority is not None:
+        sent.insert(0, (b"Host", line.authority))
+        fields[b"host"] = [line.authority]
+    # With its empty members: a list that is not written as everybody would is not guessed at.
+    codings = [
+        part.strip(b"\t ") for value in fields.get(b"transfer-encoding", ()) for part in value.lower().split(b",")
+    ]
+    length = _length(lengths, codings, line, limits)
+    options = _elements(fields, b"connection")
+    expectations = _elements(fields, b"expect")
     if expectations and not line.http_1_0 and any(expectation != b"100-continue" for expectation in expectations):
         raise Refused(refusals.BAD_EXPECTATION, line)
-    return Head(
+    head = Head(
         line,
-        size,
+        sent,
+        fields,
+        hosted=hosted,
+        announced=bool(lengths),
         chunked=bool(codings),
         keep_alive=b"keep-alive" in options and b"close" not in options if line.http_1_0 else b"close" not in options,
-        hosted=host is not None,
         # RFC 9110, section 7.8: an Upgrade that Connection does not name is not one, and HTTP/1.0 has none.
-        websocket=upgrades == [b"websocket"] and b"upgrade" in options and line.method == b"GET" and not line.http_1_0,
+        websocket=b"upgrade" in options
+        and _elements(fields, b"upgrade") == [b"websocket"]
+        and line.method == b"GET"
+        and not line.http_1_0,
         expects_continue=bool(expectations) and not line.http_1_0,
     )
+    return head, length
+
+
+def read_length(digits: bytes, limits: Limits) -> int | None:
+    """A Content-Length's value as a number; None for one that is refused."""
+    if not digits.isdigit() or len(digits) > LONGEST_LENGTH:
+        return None
+    length = int(digits)
+    return None if limits.body is not None and length > limits.body else length
 
 
 _METHODS = frozenset(method.encode() for method in METHODS)
 _NEVER = frozenset({b"CONNECT", b"TRACE"})
 
 
-def _check_host(host: bytes | None, line: Line) -> None:
+def _check_host(hosts: list[bytes], line: Line) -> None:
     """RFC 9112, section 3.2. HTTP/1.0 did not know Host."""
-    if host is None:
-        if not line.http_1_0:
-            raise Refused(refusals.BAD_HOST, line)
-    elif _HOST.fullmatch(host) is None:
+    if len(hosts) > 1 or not (hosts or line.http_1_0):
+        raise Refused(refusals.BAD_HOST, line)
+    if hosts and _HOST.fullmatch(hosts[0]) is None:
         raise Refused(refusals.BAD_HOST, line)
     if line.authority is not None and (
-        _HOST.fullmatch(line.authority) is None or (host is not None and _plain(line.authority) != _plain(host))
+        _HOST.fullmatch(line.authority) is None or (hosts and _plain(line.authority) != _plain(hosts[0]))
     ):
         raise Refused(refusals.BAD_TARGET, line)
 
@@ -186,27 +205,33 @@ def _plain(authority: bytes) -> bytes:
     return authority.lower().removesuffix(b":80").removesuffix(b":")
 
 
-def _size(length: bytes | None, codings: list[bytes], line: Line, limits: Limits) -> int:
+def _length(lengths: list[bytes], codings: list[bytes], line: Line, limits: Limits) -> int:
     """RFC 9112, section 6: one of the two, and only in the form that everybody reads alike."""
+    if len(lengths) > 1:
+        raise Refused(refusals.BAD_LENGTH, line)
     if codings:
-        if codings == [b"chunked"] and length is None and not line.http_1_0:
+        if codings == [b"chunked"] and not lengths and not line.http_1_0:
             return 0
         # Section 6.3: where chunked is not the last one, nobody can tell where the body ends.
-        clear = length is None and not line.http_1_0 and codings[-1] == b"chunked" and codings.count(b"chunked") == 1
+        clear = not lengths and not line.http_1_0 and codings[-1] == b"chunked" and codings.count(b"chunked") == 1
         raise Refused(refusals.UNKNOWN_CODING if clear else refusals.BAD_CODING, line)
-    if length is None:
+    if not lengths:
         return 0
-    if not length.isdigit() or len(length) > _LONGEST_LENGTH:
-        digits = length.isdigit() and limits.body is not None
-        raise Refused(refusals.LONG_BODY if digits else refusals.BAD_LENGTH, line)
-    size = int(length)
-    if limits.body is not None and size > limits.body:
-        raise Refused(refusals.LONG_BODY, line)
-    return size
+    length = read_length(lengths[0], limits)
+    if length is None:
+        too_long = lengths[0].isdigit() and limits.body is not None
+        raise Refused(refusals.LONG_BODY if too_long else refusals.BAD_LENGTH, line)
+    return length
 
 
-def _elements(value: bytes) -> list[bytes]:
-    return [element for part in value.lower().split(b",") if (element := part.strip(b"\t "))]
+def _elements(fields: Fields, name: bytes) -> list[bytes]:
+    """The members of a list that may be spread over several fields, in lower case."""
+    return [
+        element
+        for value in fields.get(name, ())
+        for part in value.lower().split(b",")
+        if (element := part.strip(b"\t "))
+    ]
 
 
 # RFC 9112, section 7.1: a size, then extensions, which are read past: nobody here knows one.

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Callable
 
 from supervisor.balancer import refusals
 from supervisor.balancer.grammar import (
@@ -30,6 +29,9 @@ from supervisor.balancer.grammar import (
     read_line,
     stray,
 )
+from supervisor.balancer.message import SMALL_BODY, Message
+from supervisor.balancer.passage import Passage
+from supervisor.balancer.template import LONGEST, Template
 from supervisor.policy.access import Refusal
 
 LONGEST_CHUNK_LINE = 512
@@ -43,27 +45,6 @@ MOST_HELD = 64 * 1024
 
 STAND_IN = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\nContent-Length: 1\r\n\r\n"
 """What aiohttp gets for a head that is refused. Its body never comes, so that the connection is closed slowly."""
-
-
-class Message:
-    """One request on its way in: its head, or why it is refused. A body may be refused after its head was passed on."""
-
-    __slots__ = ("_on_refusal", "head", "line", "refusal")
-
-    def __init__(self, head: Head | None, refusal: Refusal | None = None, line: Line | None = None) -> None:
-        self.head = head
-        self.refusal = refusal
-        self.line = line if head is None else head.line
-        self._on_refusal: Callable[[Refusal], None] | None = None
-
-    def refuse(self, refusal: Refusal) -> None:
-        self.refusal = refusal
-        if self._on_refusal is not None:
-            self._on_refusal(refusal)
-
-    def when_refused(self, act: Callable[[Refusal], None] | None) -> None:
-        """`act` is called once if the rest of the body is refused; None: nobody reads it any more."""
-        self._on_refusal = act
 
 
 class Stage(enum.Enum):
@@ -84,6 +65,26 @@ class Stage(enum.Enum):
 class Guard:
     """One client's connection, as bytes. `messages` are those that aiohttp has been given, in their order."""
 
+    __slots__ = (
+        "_at",
+        "_data",
+        "_empty_line",
+        "_extensions",
+        "_left",
+        "_limits",
+        "_line",
+        "_line_end",
+        "_longest_line",
+        "_message",
+        "_passage",
+        "_scanned",
+        "_size",
+        "_stage",
+        "_template",
+        "_trailers",
+        "messages",
+    )
+
     def __init__(self, limits: Limits) -> None:
         self.messages: deque[Message] = deque()
         self._limits = limits
@@ -91,12 +92,12 @@ class Guard:
         self._stage = Stage.LINE
         self._data = b""  # what has been taken from neither the last pieces nor this one
         self._at = 0
-        self._out: list[bytes] = []  # of the message that is being read
-        self._ready: list[bytes] = []  # what is passed on of those before it
+        self._passage = Passage()
         self._line: Line | None = None
         self._line_end = 0  # where its CR LF stands, in `_data`
         self._scanned = 0  # bytes of `_data` that no head may hold have been looked for up to here
         self._empty_line = False  # one before the request line has been passed over
+        self._template: Template | None = None  # the last head, should the next one be the same
         self._message: Message | None = None  # whose body is being read
         self._left = 0  # of a body with a length, or of a chunk
         self._size = 0  # of a chunked body so far
@@ -117,23 +118,26 @@ class Guard:
 
         Apart, because aiohttp forgets what came before a message that it refuses by itself.
         """
+        if self._template is not None and self._stage is Stage.LINE and not self._data and self._is_same_again(data):
+            return [data]
         if self._data:
             self._data += data
         else:
             self._data = data
         while self._at < len(self._data) and self._step():
             pass
+        ready = self._passage.collect()
         if self._at:
             self._data = self._data[self._at :]
             self._scanned = max(0, self._scanned - self._at)
             self._line_end -= self._at
             self._at = 0
-        return self._passed()
+        return ready
 
     def refuse(self, refusal: Refusal) -> list[bytes]:
         """Refuses what is being read, for a reason that does not lie in its bytes; returns what aiohttp has to have."""
         self._refuse(refusal)
-        return self._passed()
+        return self._passage.collect()
 
     def declined(self) -> list[bytes]:
         """The request for a WebSocket got another answer: what came behind it is the next request."""
@@ -146,6 +150,18 @@ class Guard:
         """The protocol has been switched: from now on bytes pass as they are."""
         self._stage = Stage.TUNNEL
         return self.feed(b"")
+
+    def _is_same_again(self, data: bytes) -> bool:
+        """One whole request that is like the last one, as most are: the way through all stages at once."""
+        template = self._template
+        assert template is not None
+        known = template.match(data, 0) if template.plain and not self._empty_line else None
+        if known is None or sum(known) != len(data) or known[1] > SMALL_BODY:
+            return False
+        message = Message(template.head, known[1])
+        message.body = data[known[0] :]
+        self.messages.append(message)
+        return True
 
     def _step(self) -> bool:
         """Goes on by one stage; False where more bytes are needed."""
@@ -167,7 +183,9 @@ class Guard:
                     self._stage = Stage.OVER
                 return False
             case Stage.TUNNEL:
-                return self._pass_all()
+                self._passage.span(self._data, self._at, len(self._data))
+                self._at = len(self._data)
+                return False
             case Stage.OVER:
                 self._at = len(self._data)
                 return False
@@ -175,6 +193,11 @@ class Guard:
     def _read_line(self) -> bool:
         data = self._data
         begin = self._at
+        if self._template is not None:
+            known = self._template.match(data, begin)
+            if known is not None:
+                self._begin_message(self._template.head, *known)
+                return True
         if not self._empty_line and data.startswith(b"\r\n", begin):
             # RFC 9112, section 2.2: one of these before a request is forgiven.
             self._empty_line = True
@@ -202,31 +225,41 @@ class Guard:
         if end < 0:
             return self._incomplete(begin, self._limits.head, refusals.LONG_HEAD)
         try:
-            head = read_fields(data, line_end, end + 2, line, self._limits)
+            head, length = read_fields(data, line_end, end + 2, line, self._limits)
         except Refused as refused:
             if stray(data, line_end, end + 2):
                 return self._refuse(refusals.BAD_BYTE)
             return self._refuse(refused.refusal)
-        message = self._message = Message(head)
+        end += 4
+        self._template = None
+        if line.authority is None and end - begin <= LONGEST:
+            self._template = Template(data[begin:end], head, self._limits)
+        self._begin_message(head, end, length)
+        return True
+
+    def _begin_message(self, head: Head, end: int, length: int) -> None:
+        """A head has been read, up to `end`, and a body of that length may follow."""
+        message = self._message = Message(head, length)
         self.messages.append(message)
-        self._at = end + 4
-        self._set_apart()
+        self._passage.set_apart()
+        line = head.line
         if line.authority is None:
-            self._pass(begin, self._at)
+            self._passage.span(self._data, self._at, end)
         else:
             version = b" HTTP/1.0" if line.http_1_0 else b" HTTP/1.1"
             host = b"" if head.hosted else b"\r\nHost: " + line.authority
-            self._out += (line.method, b" ", line.target, version, host, data[line_end : self._at])
+            self._passage.insert(line.method, b" ", line.target, version, host, self._data[self._line_end : end])
+        self._at = end
         self._empty_line = False
         if head.chunked:
             self._size = self._extensions = self._trailers = 0
             self._stage = Stage.CHUNK_LINE
-        elif head.length:
-            self._left = head.length
+        elif length:
+            self._left = length
             self._stage = Stage.BODY
         else:
+            message.body = b""
             self._end_message()
-        return True
 
     def _incomplete(self, begin: int, limit: int, too_long: Refusal) -> bool:
         """More of a head is needed, unless what is there can never become one."""
@@ -240,19 +273,23 @@ class Guard:
         return False
 
     def _read_body(self) -> bool:
-        begin = self._at
-        taken = min(self._left, len(self._data) - begin)
+        begin, left = self._at, self._left
+        taken = min(left, len(self._data) - begin)
         if not taken:
             return False
-        self._at = begin + taken
-        self._pass(begin, self._at)
-        self._left -= taken
-        if self._left:
+        end = self._at = begin + taken
+        self._passage.span(self._data, begin, end)
+        self._left = left - taken
+        if taken < left:
             return False
         if self._stage is Stage.CHUNK:
             self._stage = Stage.CHUNK_END
-        else:
-            self._end_message()
+            return True
+        message = self._message
+        assert message is not None
+        if taken == message.length <= SMALL_BODY:
+            message.body = self._data[begin:end]
+        self._end_message()
         return True
 
     def _read_chunk_line(self) -> bool:
@@ -276,8 +313,11 @@ class Guard:
         if not size:
             self._stage = Stage.TRAILERS
             return True
-        self._pass(begin, end - extensions)
-        self._out.append(b"\r\n")
+        self._passage.span(self._data, begin, end - extensions)
+        if extensions:
+            self._passage.insert(b"\r\n")
+        else:
+            self._passage.span(self._data, end, end + 2)
         self._left = size
         self._stage = Stage.CHUNK
         return True
@@ -285,8 +325,8 @@ class Guard:
     def _read_chunk_end(self) -> bool:
         there = self._data[self._at : self._at + 2]
         if there == b"\r\n":
+            self._passage.span(self._data, self._at, self._at + 2)
             self._at += 2
-            self._out.append(b"\r\n")
             self._stage = Stage.CHUNK_LINE
             return True
         return False if there in {b"", b"\r"} else self._refuse(refusals.BAD_CHUNK)
@@ -300,7 +340,7 @@ class Guard:
             return self._incomplete(begin, room, refusals.LONG_HEAD)
         self._scanned = self._at = end + 2
         if end == begin:
-            self._out.append(b"0\r\n\r\n")
+            self._passage.insert(b"0\r\n\r\n")
             self._end_message()
             return True
         if not are_fields(data, begin, end + 2):
@@ -326,32 +366,9 @@ class Guard:
         if self._message is not None:
             self._message.refuse(refusal)
         elif self._stage is not Stage.OVER:
-            self.messages.append(Message(None, refusal, self._line))
-            self._set_apart()
-            self._out.append(STAND_IN)
+            self.messages.append(Message(None, refusal=refusal, line=self._line))
+            self._passage.set_apart()
+            self._passage.insert(STAND_IN)
         self._message = None
         self._stage = Stage.OVER
         return True
-
-    def _set_apart(self) -> None:
-        if self._out:
-            self._ready.append(b"".join(self._out))
-            self._out.clear()
-
-    def _passed(self) -> list[bytes]:
-        ready, out = self._ready, self._out
-        if out:
-            ready.append(out[0] if len(out) == 1 else b"".join(out))
-            out.clear()
-        self._ready = []
-        return ready
-
-    def _pass(self, begin: int, end: int) -> None:
-        data = self._data
-        self._out.append(data if begin == 0 and end == len(data) else data[begin:end])
-
-    def _pass_all(self) -> bool:
-        if self._at < len(self._data):
-            self._pass(self._at, len(self._data))
-            self._at = len(self._data)
-        return False

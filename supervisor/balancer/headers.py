@@ -24,7 +24,7 @@ _NOT_FORWARDED = HOP_BY_HOP | {b"expect", b"x-forwarded-for"}
 _PROXYS_WORD = b"x-forwarded-"
 _NOT_FROM_CLIENTS = _NOT_FORWARDED | {b"forwarded", b"x-real-ip"}
 _REQUEST_ID_LIMIT = 200
-_PRINTABLE = frozenset(string.ascii_letters + string.digits + string.punctuation)
+_PRINTABLE = frozenset((string.ascii_letters + string.digits + string.punctuation).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,40 +38,41 @@ class Credential:
         return "Credential(…)"
 
 
-def request_head(
-    method: str,
-    target: str,
+def request_opening(
+    method: bytes,
+    target: bytes,
     headers: RawHeaders,
     *,
     client: str,
-    request_id: str,
     chunked: bool,
-    credential: Credential | None,
+    identified: bool = False,
     proxied: bool = False,
     upgrade: bytes | None = None,
-) -> bytes:
-    """The request as the replica gets it. `target` goes as it came, byte for byte.
+) -> tuple[bytes, bytes]:
+    """What the replica gets of a head whenever it is sent; `request_head` adds what differs from request to request.
 
-    `credential` is added unless the request has a field of that name: what a client brings is never replaced. What only
-    a proxy can know is left out unless it was `proxied` by one that is listed.
+    All before the digits of the Content-Length, and all behind them. `target` goes as it came, byte for byte. What only
+    a proxy can know is left out unless it was `proxied` by one that is listed. The first X-Request-ID is kept where the
+    client `identified` its request by it.
     """
     dropped = _dropped(_NOT_FORWARDED if proxied else _NOT_FROM_CLIENTS, headers)
-    lines = [method.encode("ascii"), b" ", target.encode("utf-8", "surrogateescape"), b" HTTP/1.1\r\n"]
-    sent_id = request_id.encode("ascii", "replace")
-    identified = hosted = False
-    given = credential is None
+    lines = [method, b" ", target, b" HTTP/1.1\r\n"]
+    before = b""
+    hosted = False
     for name, value in headers:
         lowered = name.lower()
         if lowered in dropped or (not proxied and lowered.startswith(_PROXYS_WORD)):
             continue
         if lowered == b"host":
             hosted = True
+        elif lowered == b"content-length":
+            before = b"".join((*lines, name, b": "))
+            lines = [b"\r\n"]
+            continue
         elif lowered == b"x-request-id":
-            if identified or value != sent_id:
+            if not identified:
                 continue
-            identified = True
-        elif credential is not None and lowered == credential.name.lower():
-            given = True
+            identified = False
         lines += (name, b": ", value, b"\r\n")
     if not hosted:
         lines.append(b"host: localhost\r\n")  # HTTP/1.0 need not have one, HTTP/1.1 must
@@ -81,18 +82,34 @@ def request_head(
         lines += (b"connection: upgrade\r\nupgrade: ", upgrade, b"\r\n")
     if client:
         lines += (b"x-forwarded-for: ", client.encode("ascii", "replace"), b"\r\n")
-    if not identified:
-        lines += (b"x-request-id: ", sent_id, b"\r\n")
-    if credential is not None and not given:
-        lines += (credential.name, b": ", credential.value, b"\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    rest = b"".join(lines)
+    return (before, rest) if before else (rest, b"")
 
 
-def request_id_of(sent: str | None) -> str:
-    """The client's own request id where it can be repeated safely in logs and headers, else a new one."""
-    if sent and len(sent) <= _REQUEST_ID_LIMIT and _PRINTABLE.issuperset(sent):
-        return sent
+def request_head(
+    opening: tuple[bytes, bytes],
+    *,
+    length: int | None,
+    request_id: str | None = None,
+    credential: Credential | None = None,
+) -> bytes:
+    """The request as the replica gets it. `length` is that of a body whose length is announced.
+
+    `request_id` is one that the client has not sent.
+    """
+    before, after = opening
+    digits = b"" if length is None else b"%d" % length
+    own = b"" if request_id is None else b"x-request-id: %b\r\n" % request_id.encode("ascii", "replace")
+    key = b"" if credential is None else b"%b: %b\r\n" % (credential.name, credential.value)
+    return b"%b%b%b%b%b\r\n" % (before, digits, after, own, key)
+
+
+def repeatable_id(sent: bytes) -> str | None:
+    """The client's own request id, where it can be repeated safely in logs and headers."""
+    return sent.decode("ascii") if 0 < len(sent) <= _REQUEST_ID_LIMIT and _PRINTABLE.issuperset(sent) else None
+
+
+def new_request_id() -> str:
     return f"{random.getrandbits(128):032x}"
 
 

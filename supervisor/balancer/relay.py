@@ -1,7 +1,7 @@
-"""Bodies in both directions, piece by piece, each side waiting for the other.
+"""A response on its way to the client, piece by piece, each side waiting for the other.
 
-Owns what is held of a request's body for sending it once more, and the client's end of a response. Nothing is decoded
-and nothing is gathered: memory per exchange is bounded by the read-ahead of the two connections and by what is held.
+Owns the client's end of it. Nothing is decoded and nothing is gathered: memory per exchange is bounded by the
+read-ahead of the two connections.
 """
 
 from __future__ import annotations
@@ -10,165 +10,17 @@ import asyncio
 import socket
 import struct
 
-from aiohttp import StreamReader, web
+from aiohttp import web
 
-from supervisor.balancer import refusals, replies
-from supervisor.balancer.held import HeldBytes
+from supervisor.balancer import replies
 from supervisor.balancer.response_head import Framing, ResponseHead
 from supervisor.balancer.upstream import Connection
 from supervisor.errors import UpstreamError
-from supervisor.policy.access import Refusal
 from supervisor.rotation import Upstream
-
-SMALL_BODY = 64 * 1024
-"""Bytes up to which an announced body is awaited before a replica is asked for: it then goes out in one write."""
 
 # How an empty line looks, whichever of the three line ends is in use (the HTML standard, server-sent events).
 _BOUNDARIES = (b"\n\n", b"\n\r\n", b"\r\r", b"\r\r\n")
 _LONGEST_BOUNDARY = 3
-
-
-LEAST_PROGRESS = 1024
-"""Bytes of a body that have to come in each span of the patience with it: a byte now and then is not progress."""
-
-
-class BadBody(Exception):
-    """The client's body cannot be read: it is not what the headers announced, or does not come."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
-
-
-class RequestBody:
-    """A request's body on its way to a replica, and again to another one while all of it is held."""
-
-    def __init__(
-        self,
-        content: StreamReader,
-        *,
-        length: int | None,
-        chunked: bool,
-        hold: int,
-        together: HeldBytes,
-        patience: float,
-    ) -> None:
-        """`length` is what the headers announce.
-
-        `hold` is how many bytes are kept for sending them again, as far as there is room `together` with other bodies.
-        `patience` is how many seconds of waiting for the client must bring LEAST_PROGRESS; the time in which the
-        replica takes nothing does not count.
-        """
-        self._content = content
-        self._length = length
-        self._chunked = chunked
-        self._hold = hold
-        self._patience = patience
-        self._waited = 0.0
-        self._came = 0
-        self._together = together
-        self._counted = 0  # of what is kept, in `together`
-        self._kept: list[bytes] = []
-        self._size = 0
-        self._ended = False
-        self.held = True
-        self.failure: BadBody | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is left to be read from the client."""
-        return self._ended
-
-    @property
-    def bytes_held(self) -> bytes:
-        return b"".join(self._kept)
-
-    async def gather_if_small(self) -> None:
-        """Waits for the whole of a body that is announced as small. Raises BadBody."""
-        self._take(self._read_nowait())
-        if self._length is None or self._length > SMALL_BODY:
-            return
-        while not self._ended:
-            self._take(await self._read())
-
-    def opening(self) -> bytes:
-        """Everything that there is to send without waiting, framed: what is held, then what has arrived since."""
-        self._take(self._read_nowait())
-        return b"".join(self._framed(piece) for piece in self._kept) + (self._last() if self._ended else b"")
-
-    def opening_sent(self) -> None:
-        """A replica has got the opening: it is kept only for a request that may be sent twice."""
-        self._let_go()
-
-    async def pump(self, connection: Connection) -> None:
-        """Sends the rest as it comes. On a body that cannot be read the connection is aborted, and `failure` set."""
-        try:
-            while not self._ended:
-                piece = await self._read()
-                self._take(piece)
-                self._let_go()
-                if piece:
-                    await connection.write(self._framed(piece))
-            if self._chunked:
-                await connection.write(self._last())
-        except BadBody as failure:
-            self.failure = failure
-            connection.abort()
-
-    async def _read(self) -> bytes:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        try:
-            async with asyncio.timeout(max(0.0, self._patience - self._waited)):
-                piece = await self._content.readany()
-        except TimeoutError:
-            raise BadBody(refusals.SLOW_BODY) from None
-        except BadBody:
-            raise
-        except Exception as error:
-            raise BadBody(refusals.BAD_BODY) from error
-        self._came += len(piece)
-        if self._came >= LEAST_PROGRESS:
-            self._waited, self._came = 0.0, 0
-        else:
-            self._waited += loop.time() - began
-        return piece
-
-    def _read_nowait(self) -> bytes:
-        try:
-            return self._content.read_nowait()
-        except BadBody:
-            raise
-        except Exception as error:
-            raise BadBody(refusals.BAD_BODY) from error
-
-    def _take(self, piece: bytes) -> None:
-        if piece:
-            self._size += len(piece)
-            if self.held:
-                self._kept.append(piece)
-        self._ended = self._content.at_eof()
-
-    def forget(self) -> None:
-        """Keeps nothing any more: this body will not be sent again."""
-        self.held = False
-        self._kept.clear()
-        self._together.give_back(self._counted)
-        self._counted = 0
-
-    def _let_go(self) -> None:
-        if not self.held:
-            return
-        if self._size > self._hold or not self._together.take(self._size - self._counted):
-            self.forget()
-        else:
-            self._counted = self._size
-
-    def _framed(self, piece: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece
-
-    def _last(self) -> bytes:
-        return b"0\r\n\r\n" if self._chunked else b""
 
 
 class ClientGone(Exception):

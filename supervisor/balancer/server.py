@@ -22,11 +22,11 @@ from supervisor.balancer.departures import Departures
 from supervisor.balancer.exchange import Counters, Exchange, Surroundings
 from supervisor.balancer.front import ClientConnection, House
 from supervisor.balancer.grammar import Limits
-from supervisor.balancer.headers import request_id_of
+from supervisor.balancer.headers import new_request_id
 from supervisor.balancer.held import HeldBytes
 from supervisor.balancer.listen import BACKLOG, describe, listen, refuse_exposure
+from supervisor.balancer.message import Message
 from supervisor.balancer.pool import Pool
-from supervisor.balancer.relay import BadBody
 from supervisor.events import Events, RequestFinished
 from supervisor.policy.access import AccessRules, Refusal
 from supervisor.rotation import Rotation
@@ -77,7 +77,6 @@ class Balancer:
         self._listening: tuple[str, ...] = ()
         self._servers: list[asyncio.Server] = []
         self._front: web.Server | None = None
-        self._busy: set[ClientConnection] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._departures = Departures(self._transports_at_work)
@@ -133,12 +132,12 @@ class Balancer:
         if self._front is None:
             return
         for connection in self._front.connections:
-            if connection not in self._busy:
+            if connection not in self._house.crowd.at_work:
                 connection.force_close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain):
                 await self._quiet.wait()
-        await self._front.shutdown(timeout=_AT_ONCE if self._busy else _LAST_WORDS)
+        await self._front.shutdown(timeout=_AT_ONCE if self._house.crowd.at_work else _LAST_WORDS)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
                 await self._quiet.wait()
@@ -179,33 +178,29 @@ class Balancer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = cast("ClientConnection", request.protocol)
-        self._busy.add(connection)
-        self._quiet.clear()
-        self._house.crowd.begin(connection)
+        crowd = self._house.crowd
+        crowd.begin(connection)
         connection.serving = True
+        self._quiet.clear()
         try:
-            return await self._answer(request, connection)
+            message = connection.next_message()
+            head = message.head
+            if head is None or message.refusal is not None:
+                return self._refuse(message)
+            around = self._surroundings
+            reading = connection.readings.of(head, around.rules, self._rotation.key_headers)
+            return await Exchange(request, message, head, reading, around, standing=connection.standing).run()
         finally:
             connection.serving = False
-            self._house.crowd.end(connection)
-            self._busy.discard(connection)
-            if not self._busy:
+            crowd.end(connection)
+            if not crowd.at_work:
                 self._quiet.set()
 
-    async def _answer(self, request: web.BaseRequest, connection: ClientConnection) -> web.StreamResponse:
-        message = connection.next_message()
-        if message.head is None or message.refusal is not None:
-            method = message.line.method.decode("ascii") if message.line is not None else "UNKNOWN"
-            return self._refuse(message.refusal or refusals.BAD_LINE, method)
-        message.when_refused(lambda refusal: request.content.set_exception(BadBody(refusal)))
-        try:
-            return await Exchange(request, message.head, self._surroundings, standing=connection.standing).run()
-        finally:
-            message.when_refused(None)
-
-    def _refuse(self, refusal: Refusal, method: str) -> web.StreamResponse:
+    def _refuse(self, message: Message) -> web.StreamResponse:
         """Answers what cannot be read, or is not to be, and closes: where the next request begins is not known."""
-        request_id = request_id_of(None)
+        refusal = message.refusal or refusals.BAD_LINE
+        method = message.line.method.decode("ascii") if message.line is not None else "UNKNOWN"
+        request_id = new_request_id()
         self._count_refusal(refusal, request_id, method)
         response = replies.refused(refusal, request_id)
         response.force_close()
@@ -227,7 +222,7 @@ class Balancer:
         )
 
     def _transports_at_work(self) -> Iterator[asyncio.Transport]:
-        return (connection.transport for connection in self._busy if connection.transport is not None)
+        return (connection.transport for connection in self._house.crowd.at_work if connection.transport is not None)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import enum
 import functools
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 from supervisor.policy.routes import Kind, Route
@@ -23,39 +23,35 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Where LiteLLM looks for a key: its SpecialHeaders and the fixed names in user_api_key_auth. A test compares.
 CREDENTIAL_HEADERS = frozenset({
-    "authorization",
-    "x-litellm-api-key",
-    "api-key",
-    "x-api-key",
-    "x-goog-api-key",
-    "ocp-apim-subscription-key",
-    "litellm_user_api_key",
+    b"authorization",
+    b"x-litellm-api-key",
+    b"api-key",
+    b"x-api-key",
+    b"x-goog-api-key",
+    b"ocp-apim-subscription-key",
+    b"litellm_user_api_key",
 })  # fmt: skip
 CREDENTIAL_QUERY = frozenset({"key", "litellm_user_api_key"})
-CREDENTIAL_SUBPROTOCOL = "openai-insecure-api-key."  # how a browser's WebSocket carries one
+CREDENTIAL_SUBPROTOCOL = b"openai-insecure-api-key."  # how a browser's WebSocket carries one
 
-FORWARDING_HEADERS = (
-    "forwarded",
-    "x-forwarded-for",
-    "via",
-    "x-real-ip",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "cdn-loop",
-)
+FORWARDING_HEADERS = frozenset({
+    b"forwarded",
+    b"x-forwarded-for",
+    b"via",
+    b"x-real-ip",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-forwarded-port",
+    b"x-forwarded-server",
+    b"cdn-loop",
+})  # fmt: skip
 """By which a request shows that it came through a proxy."""
 _LONGEST_ADDRESS = 64  # characters, with a zone; what is longer would only fill the cache
 _IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
-class Headers(Protocol):
-    """A request's headers, by name in any case."""
-
-    def __contains__(self, name: object, /) -> bool: ...
-
-    def getall(self, name: str, default: list[str], /) -> list[str]: ...
+Headers = Mapping[bytes, Sequence[bytes]]
+"""A request's header fields: values by name in lower case, each in the order in which they came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +91,7 @@ class Refusal:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """`client` is the one address that the replica is told.
 
     `proxied`: a listed proxy sent this, so what it says of how it was reached counts.
@@ -108,8 +103,7 @@ class Decision:
     proxied: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What the decision depends on. `query` is raw; `key_headers` are lower-case names beside the known ones."""
 
     peer: str
@@ -117,11 +111,10 @@ class Asked:
     route: Route
     query: str
     headers: Headers
-    key_headers: frozenset[str] = frozenset()
+    key_headers: frozenset[bytes] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """Who asks: the address nearest to the client that somebody listed vouches for.
 
     `hops` is how many listed proxies the request came through for certain; `claimed` says that it carries more than
@@ -182,13 +175,13 @@ def decide(asked: Asked, rules: AccessRules) -> Decision:
 
 def has_credential(asked: Asked) -> bool:
     """Whether anything stands in a place where LiteLLM looks for a key, be it good, bad or empty."""
-    headers = asked.headers
-    if any(name in headers for name in CREDENTIAL_HEADERS) or any(name in headers for name in asked.key_headers):
+    names = asked.headers.keys()
+    if not names.isdisjoint(CREDENTIAL_HEADERS) or not names.isdisjoint(asked.key_headers):
         return True
     if asked.query and any(name in CREDENTIAL_QUERY for name in _query_names(asked.query)):
         return True
-    return "sec-websocket-protocol" in headers and any(
-        protocol.startswith(CREDENTIAL_SUBPROTOCOL) for protocol in _elements(headers, "sec-websocket-protocol")
+    return any(
+        protocol.startswith(CREDENTIAL_SUBPROTOCOL) for protocol in _elements(asked.headers, b"sec-websocket-protocol")
     )
 
 
@@ -196,16 +189,16 @@ def identify(peer: str, headers: Headers, rules: AccessRules) -> Client:
     """The client: the peer, or, through listed proxies, the last address that is not one of them."""
     address = parse_address(peer)
     if not rules.proxies or not _within(address, rules.proxies):
-        return Client(peer, address, 0, any(name in headers for name in FORWARDING_HEADERS))
+        return Client(peer, address, 0, not headers.keys().isdisjoint(FORWARDING_HEADERS))
     # Where the addresses run out the last one is the client's, be it listed or not: a proxy that names its client in
     # `Forwarded` or `Via` only has not vouched for it.
     text, hops = peer, 0
-    chain = _elements(headers, "x-forwarded-for")
+    chain = _elements(headers, b"x-forwarded-for")
     while chain and _within(address, rules.proxies):
         hops += 1
-        text = _without_port(chain.pop())
+        text = _without_port(chain.pop().decode("ascii", "replace"))
         address = parse_address(text)
-    claimed = bool(chain) or any(len(_elements(headers, name)) > hops for name in ("via", "forwarded"))
+    claimed = bool(chain) or any(len(_elements(headers, name)) > hops for name in (b"via", b"forwarded"))
     return Client(text if address is not None else "unknown", address, hops, claimed, proxied=True)
 
 
@@ -227,8 +220,8 @@ def _parsed(text: str) -> Address | None:
 
 def _keyless_refusal(asked: Asked, client: Client, rules: AccessRules) -> Refusal | None:
     headers = asked.headers
-    sites = headers.getall("sec-fetch-site", [])
-    if "origin" in headers or any(site.strip().lower() == "cross-site" for site in sites):
+    sites = headers.get(b"sec-fetch-site", ())
+    if b"origin" in headers or any(site.strip().lower() == b"cross-site" for site in sites):
         return _PAGE
     if not _within(client.address, rules.trusted):
         return _NO_KEY
@@ -236,8 +229,8 @@ def _keyless_refusal(asked: Asked, client: Client, rules: AccessRules) -> Refusa
         return _NO_KEY_HERE
     if client.claimed:
         return _FORWARDED
-    hosts = headers.getall("host", [])
-    if len(hosts) != 1 or not _host_is_ours(hosts[0], rules.hosts):
+    hosts = headers.get(b"host", ())
+    if len(hosts) != 1 or not _host_is_ours(hosts[0].decode("ascii", "replace"), rules.hosts):
         return _HOST
     return None
 
@@ -245,7 +238,7 @@ def _keyless_refusal(asked: Asked, client: Client, rules: AccessRules) -> Refusa
 def _is_preflight(asked: Asked) -> bool:
     """A CORS preflight never carries a credential, does nothing, and precedes requests that carry one."""
     headers = asked.headers
-    return asked.method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers
+    return asked.method == "OPTIONS" and b"origin" in headers and b"access-control-request-method" in headers
 
 
 def _host_is_ours(host: str, listed: frozenset[str]) -> bool:
@@ -281,8 +274,8 @@ def _without_port(element: str) -> str:
     return element.partition(":")[0] if element.count(":") == 1 else element
 
 
-def _elements(headers: Headers, name: str) -> list[str]:
-    return [part.strip() for value in headers.getall(name, []) for part in value.split(",") if part.strip()]
+def _elements(headers: Headers, name: bytes) -> list[bytes]:
+    return [element for value in headers.get(name, ()) for part in value.split(b",") if (element := part.strip())]
 
 
 def _query_names(query: str) -> list[str]:

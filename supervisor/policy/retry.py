@@ -17,7 +17,7 @@ from typing import Any
 SHORTEST_ANSWER = 0.02
 """Seconds below which no replica answers: with less left of the client's own deadline, nothing is tried any more."""
 
-TIMEOUT_HEADERS = ("X-Stainless-Timeout", "X-Stainless-Read-Timeout")
+TIMEOUT_HEADERS = (b"x-stainless-timeout", b"x-stainless-read-timeout")
 """In which OpenAI's SDKs say how many seconds they wait for an answer: that for Node, and that for Python."""
 
 
@@ -67,12 +67,12 @@ def decide(failure: Failure, attempts: Attempts) -> Next:
     return Next.ANOTHER
 
 
-def client_timeout(values: Iterable[str | None]) -> float:
+def client_timeout(values: Iterable[bytes]) -> float:
     """Seconds that the client waits, by the values of TIMEOUT_HEADERS; what is no number of seconds says nothing."""
     shortest = math.inf
     for value in values:
         try:
-            seconds = float(value) if value else math.inf
+            seconds = float(value)
         except ValueError:
             continue
         if 0 < seconds < shortest:

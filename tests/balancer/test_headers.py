@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.balancer.headers import Credential, request_head, request_id_of
+from supervisor.balancer.headers import Credential, new_request_id, repeatable_id, request_head, request_opening
 
 KEY = Credential(b"Authorization", b"Bearer sk-pool")
 
 
 def sent(*headers: tuple[bytes, bytes], credential: Credential | None = None, chunked: bool = False) -> list[bytes]:
-    head = request_head(
-        "POST", "/a%2Fb?c=d", headers, client="10.0.0.1", request_id="id-1", chunked=chunked, credential=credential
-    )
+    opening = request_opening(b"POST", b"/a%2Fb?c=d", headers, client="10.0.0.1", chunked=chunked)
+    length = 66 if any(name.lower() == b"content-length" for name, _ in headers) else None
+    head = request_head(opening, length=length, request_id="id-1", credential=credential)
     assert head.endswith(b"\r\n\r\n")
     return head[:-4].split(b"\r\n")
 
@@ -42,7 +42,7 @@ def test_what_connection_names_stays_behind_but_never_what_gives_a_message_its_m
     assert b"x-hop: 1" not in sent(*headers)
     nominated = [(b"connection", b"host, content-length, x-forwarded-for"), (b"Host", b"h"), (b"Content-Length", b"5")]
     lines = sent(*nominated)
-    assert {b"Host: h", b"Content-Length: 5", b"x-forwarded-for: 10.0.0.1"} <= set(lines)
+    assert {b"Host: h", b"Content-Length: 66", b"x-forwarded-for: 10.0.0.1"} <= set(lines)
 
 
 def test_there_is_exactly_one_address_in_x_forwarded_for():
@@ -50,29 +50,47 @@ def test_there_is_exactly_one_address_in_x_forwarded_for():
     assert [line for line in lines if line.lower().startswith(b"x-forwarded-for")] == [b"x-forwarded-for: 10.0.0.1"]
 
 
-def test_the_pools_key_is_added_once_and_never_beside_the_clients():
-    assert b"Authorization: Bearer sk-pool" in sent(credential=KEY)
-    assert b"Authorization: Bearer sk-pool" not in sent((b"authorization", b"Bearer mine"), credential=KEY)
-    assert b"Authorization: Bearer sk-pool" not in sent()
+def test_the_pools_key_is_added_once():
+    assert [line for line in sent(credential=KEY) if b"sk-pool" in line] == [b"Authorization: Bearer sk-pool"]
+    assert not [line for line in sent() if b"sk-pool" in line]
     assert "sk-pool" not in repr(KEY)
 
 
-def test_the_request_id_is_kept_or_made():
-    assert b"X-Request-Id: id-1" in sent((b"X-Request-Id", b"id-1"))
-    assert b"x-request-id: id-1" in sent()
-    lines = sent((b"X-Request-Id", b"other\x01"))
-    assert [line for line in lines if line.lower().startswith(b"x-request-id")] == [b"x-request-id: id-1"]
+def test_the_request_id_is_told_once():
+    for headers in ([], [(b"X-Request-Id", b"id-1")], [(b"X-Request-Id", b"other\x01"), (b"x-request-ID", b"more")]):
+        lines = [line for line in sent(*headers) if line.lower().startswith(b"x-request-id")]
+        assert lines == [b"x-request-id: id-1"]
+    own = [(b"A", b"1"), (b"X-Request-Id", b"mine"), (b"B", b"2"), (b"x-request-id", b"more")]
+    opening = request_opening(b"GET", b"/", own, client="", chunked=False, identified=True)
+    assert request_head(opening, length=None).split(b"\r\n")[1:4] == [b"A: 1", b"X-Request-Id: mine", b"B: 2"]
+    assert request_head(opening, length=None).lower().count(b"x-request-id") == 1
 
 
-@given(st.text())
-def test_a_request_id_is_always_short_and_printable(text):
-    made = request_id_of(text)
-    assert made.isascii()
-    assert made.isprintable()
-    assert " " not in made
-    assert 0 < len(made) <= 200
+@given(st.binary() | st.text().map(str.encode))
+def test_a_request_id_is_always_short_and_printable(sent_id):
+    own = repeatable_id(sent_id)
+    assert own is None or own.encode() == sent_id
+    for made in (own, new_request_id()):
+        if made is not None:
+            assert made.isascii()
+            assert made.isprintable()
+            assert " " not in made
+            assert 0 < len(made) <= 200
+
+
+def test_a_clients_own_request_id_is_kept():
+    assert repeatable_id(b"trace-1.2/3") == "trace-1.2/3"
+    assert repeatable_id(b"") is None
+    assert repeatable_id(b"x" * 201) is None
+    assert repeatable_id(b"a b") is None
 
 
 def test_framing_is_told_once():
     lines = sent((b"Transfer-Encoding", b"chunked"), chunked=True)
-    assert [line for line in lines if b"ncoding" in line] == [b"transfer-encoding: chunked"]
+    assert [line for line in lines if b"ength" in line or b"oding" in line] == [b"transfer-encoding: chunked"]
+
+
+def test_the_length_is_told_where_the_client_told_it():
+    lines = sent((b"A", b"1"), (b"content-LENGTH", b"5"), (b"B", b"2"))
+    assert lines[1:4] == [b"A: 1", b"content-LENGTH: 66", b"B: 2"]
+    assert not [line for line in sent((b"A", b"1")) if b"ength" in line]

@@ -177,14 +177,14 @@ def _heads_may_be_late() -> None:
 
 
 def _bodies_may_be_late() -> None:
-    from supervisor.balancer.relay import RequestBody
+    from supervisor.balancer.body import ArrivingBody
 
-    made = RequestBody.__init__
+    made = ArrivingBody.__init__
 
-    def patient(self: RequestBody, *arguments: Any, **options: Any) -> None:
+    def patient(self: ArrivingBody, *arguments: Any, **options: Any) -> None:
         made(self, *arguments, **{**options, "patience": LONG})
 
-    RequestBody.__init__ = patient  # type: ignore[method-assign]
+    ArrivingBody.__init__ = patient  # type: ignore[method-assign]
 
 
 def _who_leaves_is_not_noticed() -> None:

@@ -197,7 +197,7 @@ async def test_a_client_that_leaves_the_line_is_missed_though_its_body_has_not_b
         client = await b.connect()
         await client.send("POST", "/v1/files", {"Authorization": "Bearer sk-1"}, b"x" * 2**20)
         await eventually(lambda: b.rotation.waiting == 1, within=5)
-        (transport,) = (connection.transport for connection in b.balancer._busy)
+        (transport,) = (connection.transport for connection in b.balancer._house.crowd.at_work)
         assert transport is not None
         await eventually(lambda: not transport.is_reading(), within=5)
         client.leave()

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from multidict import CIMultiDict
 
 from supervisor.policy.access import (
     CREDENTIAL_HEADERS,
     CREDENTIAL_QUERY,
+    CREDENTIAL_SUBPROTOCOL,
     AccessRules,
     Asked,
     Decision,
@@ -27,7 +27,7 @@ from supervisor.policy.routes import classify
 from supervisor.settings.schema import Access
 
 CHAT = "/v1/chat/completions"
-HOST = ("Host", "127.0.0.1:8000")
+HOST = "127.0.0.1:8000"
 
 
 def rules(**lists: tuple[str, ...]) -> AccessRules:
@@ -47,16 +47,17 @@ def ask(
     key_headers: frozenset[str] = frozenset(),
     under: AccessRules | None = None,
 ) -> Decision:
-    fields = CIMultiDict(headers)
-    if "host" not in fields:
-        fields.add(*HOST)
+    fields: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        fields.setdefault(name.lower().encode(), []).append(value.encode())
+    fields.setdefault(b"host", [HOST.encode()])
     asked = Asked(
         peer=peer,
         method=method,
         route=classify(method, path, websocket=websocket),
         query=query,
         headers=fields,
-        key_headers=key_headers,
+        key_headers=frozenset(name.encode() for name in key_headers),
     )
     return decide(asked, under or rules())
 
@@ -103,15 +104,15 @@ def test_the_places_are_those_in_which_the_installed_litellm_looks():
     names = dict(
         re.findall(r'^    (\w+) = "([^"]+)"', (root / "types/proxy/auth/special_headers.py").read_text(), re.MULTILINE)
     )
-    keys = {name.lower() for member, name in names.items() if not member.startswith("mcp_")}
-    assert keys | {"litellm_user_api_key"} == CREDENTIAL_HEADERS
+    keys = {name.lower().encode() for member, name in names.items() if not member.startswith("mcp_")}
+    assert keys | {b"litellm_user_api_key"} == CREDENTIAL_HEADERS
     auth = (root / "proxy/auth/user_api_key_auth.py").read_text()
     # What it reads from headers and query by literal name, beside those that FastAPI hands it.
     read = set(re.findall(r'(?:headers|query_params\(request\))\.get\("([^"]+)"', auth))
     places = {name for name in read if "key" in name or "auth" in name}
-    assert places <= CREDENTIAL_HEADERS | CREDENTIAL_QUERY
+    assert places <= {name.decode() for name in CREDENTIAL_HEADERS} | CREDENTIAL_QUERY
     assert {"litellm_user_api_key", "key"} <= places
-    assert '"openai-insecure-api-key."' in auth
+    assert f'"{CREDENTIAL_SUBPROTOCOL.decode()}"' in auth
 
 
 @pytest.mark.parametrize(
@@ -345,4 +346,4 @@ def test_no_host_other_than_an_address_or_localhost_is_ever_trusted(host):
 @given(st.text(max_size=40))
 def test_any_text_can_be_asked_for_as_a_peer_and_a_query(text):
     parse_address(text)
-    has_credential(Asked(peer=text, method="GET", route=classify("GET", text), query=text, headers=CIMultiDict()))
+    has_credential(Asked(peer=text, method="GET", route=classify("GET", text), query=text, headers={}))

@@ -1,0 +1,129 @@
+"""A head that was read once means the same the second time, and one that differs is read."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from supervisor.balancer.grammar import Head, Limits, Refused, read_fields, read_line
+from supervisor.balancer.guard import Guard
+from supervisor.balancer.template import LONGEST, Template
+
+LIMITS = Limits(head=200, target=100, body=10_000)
+POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\ncontent-length: 5\r\nX-A: 1\r\n\r\n"
+LAST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length:\t12 \r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+HEADS = [POST, LAST, GET, CHUNKED]
+
+
+def read(text: bytes) -> tuple[Head, int] | None:
+    """The whole of the text as a head."""
+    line_end, end = text.find(b"\r\n"), text.find(b"\r\n\r\n")
+    if end + 4 != len(text) or len(text) > LIMITS.head:
+        return None
+    try:
+        return read_fields(text, line_end, end + 2, read_line(text, 0, line_end, LIMITS), LIMITS)
+    except Refused:
+        return None
+
+
+def template(text: bytes) -> Template:
+    found = read(text)
+    assert found is not None
+    return Template(text, found[0], LIMITS)
+
+
+@pytest.mark.parametrize("text", HEADS)
+@pytest.mark.parametrize(("before", "after"), [(b"", b""), (b"abc", b"GET / HTTP/1.1\r\n\r\n"), (b"", b"\r\n\r\n")])
+def test_the_same_head_is_known_again_wherever_it_stands(text: bytes, before: bytes, after: bytes):
+    found = read(text)
+    assert found is not None
+    assert template(text).match(before + text + after, len(before)) == (len(before) + len(text), found[1])
+
+
+@pytest.mark.parametrize(
+    ("digits", "length"),
+    [
+        (b"0", 0),
+        (b"0005", 5),
+        (b"9999", 9999),
+        (b"10001", None),
+        (b"9" * 19, None),
+        (b"0" * 18, 0),
+        (b"0" * 19, None),
+        (b"", None),
+        (b"+5", None),
+        (b"5 ", None),
+        (b"5, 5", None),
+        (b"5\r\nContent-Length: 5", None),
+        (b"\xd9\xa5", None),
+    ],
+)
+def test_another_length_is_the_same_head_if_it_is_one(digits: bytes, length: int | None):
+    text = POST.replace(b"5", digits)
+    assert template(POST).match(text, 0) == (None if length is None else (len(text), length))
+
+
+def test_a_head_that_became_too_long_by_its_length_is_not_known():
+    filled = POST.replace(b"X-A: 1", b"X-A: " + b"1" * (LIMITS.head - len(POST) + 1))
+    assert len(filled) == LIMITS.head
+    assert template(filled).match(filled, 0) is not None
+    assert template(filled).match(filled.replace(b": 5", b": 55"), 0) is None
+
+
+@given(
+    st.sampled_from(HEADS),
+    st.lists(st.tuples(st.integers(0, 120), st.binary(max_size=3), st.integers(0, 3)), max_size=3),
+)
+@example(POST, [(52, b"00", 0)])
+def test_whatever_is_changed_what_is_known_is_what_reading_finds(text: bytes, edits: list[tuple[int, bytes, int]]):
+    known = template(text)
+    for at, put, taken in edits:
+        text = text[:at] + put + text[at + taken :]
+    found = known.match(text, 0)
+    if found is not None:
+        end, length = found
+        assert read(text[:end]) == (known.head, length)
+    elif (again := read(text)) is not None:
+        assert again[0] != known.head
+
+
+@given(st.lists(st.sampled_from([POST + b"hello", POST.replace(b"5", b"2") + b"hi", LAST + b"hello world!", GET,
+    CHUNKED + b"1\r\nx\r\n0\r\n\r\n", CHUNKED + b"1;a\r\nx\r\n0\r\nT: 1\r\n\r\n", POST + b"hel", b"\r\n" + GET, b"\n", b"GET /", POST.replace(b"5", b"05")]), max_size=8),
+    st.data())  # fmt: skip
+def test_a_connection_that_repeats_itself_is_read_as_one_that_does_not(requests: list[bytes], data: st.DataObject):
+    stream = b"".join(requests)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=5)))
+    pieces = [stream[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    guard, forgetful = Guard(LIMITS), Guard(LIMITS)
+    passed = b"".join(out for piece in pieces for out in guard.feed(piece))
+    expected = b""
+    for at in range(len(stream)):
+        forgetful._template = None
+        expected += b"".join(forgetful.feed(stream[at : at + 1]))
+    assert passed == expected
+    assert [(each.head, each.length, each.refusal) for each in guard.messages] == [
+        (each.head, each.length, each.refusal) for each in forgetful.messages
+    ]
+
+
+def test_what_repeats_itself_is_read_once_and_a_whole_small_body_comes_with_it():
+    guard = Guard(LIMITS)
+    for body in (b"hello", b"again", b"", b"\r\n" * 60):
+        guard.feed(POST.replace(b"5", b"%d" % len(body)) + body)
+    heads = [message.head for message in guard.messages]
+    assert all(head is heads[0] for head in heads)
+    assert [message.body for message in guard.messages] == [b"hello", b"again", b"", b"\r\n" * 60]
+    guard.feed(POST + b"hel")
+    guard.feed(b"lo")
+    assert guard.messages[-1].body is None
+
+
+def test_a_long_head_is_not_kept_while_a_connection_idles():
+    limits = Limits(head=LONGEST * 2, target=100)
+    guard = Guard(limits)
+    long = GET[:-2] + b"Cookie: " + b"x" * LONGEST + b"\r\n\r\n"
+    assert guard.feed(long) == guard.feed(long)
+    assert guard.messages[0].head is not guard.messages[1].head
