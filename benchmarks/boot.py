@@ -30,8 +30,8 @@ QUESTION = Question(
     sides=("litesup", "uvicorn", "gunicorn"),
     figures=FIGURES,
     goals=(
-        Goal("at most 0.75 x gunicorn's time until all three are ready", share_of("gunicorn", "ready", 0.75)),
-        Goal("at most 0.35 x uvicorn's time until all three are ready", share_of("uvicorn", "ready", 0.35)),
+        Goal("at most 0.75 × gunicorn's time until all three are ready", share_of("gunicorn", "ready", 0.75)),
+        Goal("at most 0.35 × uvicorn's time until all three are ready", share_of("uvicorn", "ready", 0.35)),
     ),
     measure=STARTS.measure(FIGURES),
     budget=200.0,

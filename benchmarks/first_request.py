@@ -31,8 +31,8 @@ QUESTION = Question(
     sides=("litesup", "uvicorn", "gunicorn"),
     figures=FIGURES,
     goals=(
-        Goal("the first plain one at most 2 x the steady median", at_most(FIGURES[2], 2.0)),
-        Goal("the first streamed one at most 2 x the steady median", at_most(FIGURES[5], 2.0)),
+        Goal("the first plain one at most 2 × the steady median", at_most(FIGURES[2], 2.0)),
+        Goal("the first streamed one at most 2 × the steady median", at_most(FIGURES[5], 2.0)),
     ),
     measure=STARTS.measure(FIGURES),
     budget=200.0,

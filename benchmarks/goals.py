@@ -14,7 +14,7 @@ def share_of(peer: str, figure: str, most: float) -> Judge:
 
     def judge(runs: Sequence[Run]) -> Verdict:
         share = ratio(runs, OURS, peer, figure)
-        return Verdict(share <= most, f"{share:.2f} x")
+        return Verdict(share <= most, f"{share:.2f} ×")
 
     return judge
 

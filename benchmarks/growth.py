@@ -233,7 +233,7 @@ def judge_stream_cost(runs: Sequence[Run]) -> Verdict:
     if len(found) < 2:
         raise NotMeasured("processor time per event of more than one number of streams")
     rise = found[-1].value / found[0].value
-    text = ", ".join(f"{each.value:.1f} us with {each.size:,.0f}" for each in found)
+    text = ", ".join(f"{each.value:.1f} µs with {each.size:,.0f}" for each in found)
     return Verdict(rise <= MOST_RISE, f"{rise:.2f} × ({text})")
 
 

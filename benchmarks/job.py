@@ -86,7 +86,7 @@ def beside_best(figure: str, best: Callable[[list[float]], float], met: Callable
                 raise NotMeasured(f"no peer with {name}")
             peers = [median(runs, side, figure, name) for side in present]
             shares[name] = median(runs, OURS, figure, name) / best(peers)
-        text = ", ".join(f"{share:.2f} x ({name})" for name, share in shares.items())
+        text = ", ".join(f"{share:.2f} × ({name})" for name, share in shares.items())
         return Verdict(all(met(share) for share in shares.values()), text)
 
     return judge
@@ -114,7 +114,7 @@ QUESTION = Question(
             beside_best("rate", max, lambda share: share >= 1.0),
         ),
         Goal(
-            "p99 at most 0.9 x that of the best peer, in every case",
+            "p99 at most 0.9 × that of the best peer, in every case",
             beside_best("p99", min, lambda share: share <= 0.9),
         ),
     ),

@@ -27,8 +27,8 @@ QUESTION = Question(
     sides=("litesup", "uvicorn", "gunicorn"),
     figures=FIGURES,
     goals=(
-        Goal("idle, at most 1.15 x gunicorn", share_of("gunicorn", "idle", 1.15)),
-        Goal("after the requests, at most 1.15 x gunicorn", share_of("gunicorn", "served", 1.15)),
+        Goal("idle, at most 1.15 × gunicorn", share_of("gunicorn", "idle", 1.15)),
+        Goal("after the requests, at most 1.15 × gunicorn", share_of("gunicorn", "served", 1.15)),
     ),
     measure=STARTS.measure(FIGURES),
     budget=200.0,

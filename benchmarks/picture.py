@@ -26,6 +26,8 @@ HEAD = 48.0  # a panel's title
 FOOT = 34.0  # its axis
 PLOT = 170.0  # the height of a panel with lines
 LETTER = 7.0  # the width of a rather wide one, at 12 px
+BOLD = 8.0  # as wide, in a panel's title
+SHORT = 10  # letters; with longer names of sides, three columns would leave no room for bars
 VALUE = 66.0  # room for a figure behind its bar
 OWN_SCALE_FROM = 8.0  # beyond this ratio between cases the smaller one's bars would not be seen
 
@@ -93,7 +95,7 @@ def picture(question: Question, runs: Sequence[Run]) -> str:
     body: list[str] = []
     top = MARGIN + 34.0
     columns = _columns(found)
-    width = (WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
+    width = _width(columns)
     for number in range(0, len(found), columns):
         beside = found[number : number + columns]
         for column, panel in enumerate(beside):
@@ -123,10 +125,16 @@ def picture(question: Question, runs: Sequence[Run]) -> str:
 
 
 def _columns(found: Sequence[Panel]) -> int:
-    """Three where that leaves no gap and the names of the sides are short, otherwise two."""
-    longest = max((len(row.side) for panel in found for row in panel.rows), default=0)
-    short = longest <= 10 or all(panel.along for panel in found)
-    return 3 if len(found) % 3 == 0 and short else min(2, max(1, len(found)))
+    """Three where that leaves no gap, otherwise two; fewer where titles or names would not fit."""
+    names = max((len(row.side) for panel in found if not panel.along for row in panel.rows), default=0)
+    titles = max((len(panel.figure.heading) for panel in found), default=0)
+    most = 3 if len(found) % 3 == 0 and names <= SHORT else min(2, len(found))
+    return next((count for count in range(most, 1, -1) if titles * BOLD <= _width(count)), 1)
+
+
+def _width(columns: int) -> float:
+    """Of one of them."""
+    return (WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
 
 
 def in_words(question: Question, runs: Sequence[Run]) -> str:
@@ -201,13 +209,13 @@ def _lines(panel: Panel, left: float, top: float, width: float) -> Iterator[str]
         y = floor - tick / most * PLOT
         yield f'<path class="grid" d="M{_n(start)} {_n(y)}h{_n(room)}"/>'
         yield _text(start - 6.0, y + 4.0, _scale(tick), "quiet small", anchor="end")
-    last = -math.inf
     steps = sorted({_step(row.case)[0] for row in panel.rows})
-    for step in [furthest, *reversed(steps[:-1])]:
+    marked: list[float] = []
+    for step in dict.fromkeys((steps[-1], steps[0], *reversed(steps))):  # the ends, and what fits between them
         x = start + step / furthest * room
-        if last == -math.inf or last - x > (len(digits(step)) + 2) * LETTER:
+        if all(abs(x - other) > (len(digits(step)) + 2) * LETTER for other in marked):
             yield _text(x, floor + 16.0, digits(step), "quiet small", anchor="middle")
-            last = x
+            marked.append(x)
     yield _text(start + room / 2, floor + 30.0, panel.along, "quiet small", anchor="middle")
     for side in dict.fromkeys(row.side for row in panel.rows):
         ours = " ours" if side == OURS else ""

@@ -123,7 +123,7 @@ def judge_delay(runs: Sequence[Run]) -> Verdict:
 def judge_cost(runs: Sequence[Run]) -> Verdict:
     times = ratio(runs, OURS, "haproxy", "cpu")
     ours, theirs = median(runs, OURS, "cpu"), median(runs, "haproxy", "cpu")
-    return Verdict(times <= MOST_TIMES_HAPROXY, f"{times:.2f} × ({ours:.1f} us to {theirs:.1f} us)")
+    return Verdict(times <= MOST_TIMES_HAPROXY, f"{times:.2f} × ({ours:.1f} µs to {theirs:.1f} µs)")
 
 
 def judge_complete(runs: Sequence[Run]) -> Verdict:

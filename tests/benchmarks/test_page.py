@@ -172,6 +172,23 @@ def test_nothing_is_drawn_outside_the_picture():
             assert all(0 <= y <= height for y in down), each.attrib
 
 
+@pytest.mark.parametrize(
+    ("title", "columns"),
+    [("p99", 3), ("from the save until the last one", 2), ("from the save until every replica knows the new model", 1)],
+)
+def test_titles_have_as_much_room_as_they_need(title, columns):
+    figures = tuple(Figure(f"f{number}", title, "ms", "less") for number in range(3))
+    question = dataclasses.replace(QUESTION, figures=figures)
+    text = picture(question, [Run("litesup", 0, {figure.name: 1.0 for figure in figures})])
+    assert len(set(re.findall(r'<text x="([\d.]+)"[^>]* class="panel"', text))) == columns
+
+
+def test_the_ends_of_growth_are_marked_whatever_is_between():
+    question, runs = growth((1, 2, 3, 4, 1000))
+    marks = re.findall(r'class="quiet small" text-anchor="middle">([\d,]+)<', picture(question, runs))
+    assert marks == ["1,000", "1"]
+
+
 def test_cases_that_differ_by_much_have_scales_of_their_own():
     runs = [Run("litesup", 0, {"p99": p99}, case) for case, p99 in (("1 client", 0.1), ("64 clients", 90.0))]
     text = picture(QUESTION, runs)
