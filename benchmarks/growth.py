@@ -21,7 +21,8 @@ from benchmarks.cost import processor_seconds, pss
 from benchmarks.question import OURS, Figure, Goal, NotMeasured, Question, Run, Verdict, median
 from benchmarks.slope import Point, knee
 from benchmarks.streams import UPSTREAMS, load, proxy
-from tests.daemon import ROOT, Daemon, clean_environment, run
+from tests.command import run
+from tests.daemon import ROOT, Daemon, clean_environment
 
 REPLICAS = (1, 2, 4, 8, 12, 16)
 STREAMS = (1, 125, 500, 1000, 2500, 5000)

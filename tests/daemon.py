@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import re
 import shutil
 import signal
@@ -18,7 +19,6 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,10 +27,12 @@ import psutil
 import pytest
 import yaml
 
+from tests.command import Finished, command, run
 from tests.eventually import eventually
 
 ROOT = Path(__file__).parent.parent
 MARK = "TEST_RUN_MARK"  # no name of litesup's own, for those do not reach a replica
+CLIENTLESS = 10_000  # ports below those that clients get
 START_WITHIN = 90.0  # seconds until every replica serves, on a machine busy with other things
 
 Document = dict[str, Any]
@@ -54,12 +56,6 @@ environment_variables:
 """The guide's own file; only the host is the caller's. `url` without the final slash."""
 
 
-def command() -> list[str]:
-    """The installed command, or the module where the project runs without having been installed."""
-    script = Path(sys.executable).parent / "litesup"
-    return [str(script)] if script.exists() else [sys.executable, "-m", "supervisor.cli.main"]
-
-
 def clean_environment(home: Path) -> dict[str, str]:
     """What a service's environment holds, and nothing of the developer's own."""
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"}
@@ -69,28 +65,13 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """How one command ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def output(self) -> str:
-        return self.stdout + self.stderr
-
-    def document(self) -> Document:
-        loaded: Document = json.loads(self.stdout)
-        return loaded
+    """A port of the loopback interface that is free, and that the kernel gives to no client before it is used."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(max(1024, lowest - CLIENTLESS), max(2048, lowest))  # no seed of a test's
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Daemon:
@@ -370,31 +351,6 @@ def marked_processes(mark: str) -> list[psutil.Process]:
         except (OSError, psutil.NoSuchProcess):
             continue
     return found
-
-
-async def run(
-    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, *, within: float = 60.0
-) -> Finished:
-    """One `litesup` command, to its end."""
-    process = await asyncio.create_subprocess_exec(
-        *command(),
-        *arguments,
-        cwd=folder,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(within):
-            stdout, stderr = await process.communicate()
-    except BaseException:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        raise
-    assert process.returncode is not None
-    return Finished(process.returncode, stdout.decode(), stderr.decode())
 
 
 def _address(listening: Sequence[str]) -> str:

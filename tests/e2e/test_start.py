@@ -8,7 +8,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.daemon import GUIDE, Daemon, clean_environment, run
+from tests.command import run
+from tests.daemon import GUIDE, Daemon, clean_environment
 from tests.e2e.conftest import AZURE_KEY
 from tests.fake_azure import FakeAzure
 

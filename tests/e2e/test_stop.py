@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.daemon import GUIDE, Daemon, run
+from tests.command import run
+from tests.daemon import GUIDE, Daemon
 from tests.e2e.conftest import AZURE_KEY
 from tests.eventually import eventually
 from tests.fake_azure import Answer, FakeAzure, Steps
