@@ -91,14 +91,3 @@ class Member:
     def named(self) -> dict[str, Any]:
         """The fields by which every event about it names it."""
         return {"replica": self.replica, "slot": self.slot, "generation": self.generation.digest}
-
-
-@dataclass(frozen=True, slots=True)
-class SlotHistory:
-    """What `status` tells of a slot's past."""
-
-    restarts: int = 0
-    last_exit: str | None = None
-
-    def after(self, exit_text: str, *, expected: bool) -> SlotHistory:
-        return dataclasses.replace(self, restarts=self.restarts + (0 if expected else 1), last_exit=exit_text)

@@ -16,7 +16,7 @@ from supervisor import events as ev
 from supervisor.fleet.course import Course
 from supervisor.fleet.launch.spec import Launcher
 from supervisor.fleet.mailbox import STOPS, Mailbox, refuse
-from supervisor.fleet.member import Member, SlotHistory
+from supervisor.fleet.member import Member
 from supervisor.fleet.messages import (
     Answered,
     Drained,
@@ -40,11 +40,12 @@ from supervisor.fleet.messages import (
 from supervisor.fleet.preparation import Preparation
 from supervisor.fleet.replacements import Replacements
 from supervisor.fleet.replica import Replica
+from supervisor.fleet.slots import Slots
 from supervisor.fleet.suspicion import Suspicion
 from supervisor.litellm_config.generation import Generation
 from supervisor.policy import recycling, rollout
 from supervisor.policy.lifecycle import LIVE, Happening, IllegalTransition, State
-from supervisor.policy.restart import SlotRecord, after_exit, due_at, forgiven
+from supervisor.policy.restart import due_at
 from supervisor.policy.rollout import FailTrial, Kill, Leave, PassTrial, Plan, Spawn, World
 from supervisor.rotation import Rotation
 
@@ -77,11 +78,9 @@ class Pool:
         self._make_replica = make_replica
         self._rules = rules
         self._clock = clock
-        self._jitter = jitter
         self.mailbox = Mailbox()
         self._members: dict[int, Member] = {}
-        self._records: dict[int, SlotRecord] = {}
-        self._histories: dict[int, SlotHistory] = {}
+        self.slots = Slots(jitter)
         self.course = Course(events)
         self._preparation = Preparation(launcher, self.mailbox.post)
         self._replacements = Replacements()
@@ -134,16 +133,10 @@ class Pool:
     def _running(self) -> frozenset[str]:
         return frozenset(member.generation.digest for member in self._members.values())
 
-    def record(self, slot: int) -> SlotRecord:
-        return self._records.get(slot, SlotRecord())
-
-    def history(self, slot: int) -> SlotHistory:
-        return self._histories.get(slot, SlotHistory())
-
     def next_try(self, slot: int) -> float:
         """Seconds until an empty slot is filled again."""
         short = self.ready < self._count - 1
-        due = due_at(self.record(slot), short=short, rules=self._rules.planning.restart)
+        due = due_at(self.slots.record(slot), short=short, rules=self._rules.planning.restart)
         return max(0.0, due - self._clock())
 
     # The one reader.
@@ -186,7 +179,7 @@ class Pool:
             count=self._count,
             generation=course.wanted.digest,
             replicas=[member.view for member in self._members.values()],
-            slots=self._records,
+            slots=self.slots.records,
             trial=course.trial,
             replace=self._replacements.replicas,
             held=self._replacements.held,
@@ -287,17 +280,10 @@ class Pool:
                     **member.named(), pid=member.pid or 0, status=str(message.status), expected=member.expected
                 )
             )
-        self._histories[member.slot] = self.history(member.slot).after(text, expected=member.expected)
+        self.slots.ended(member, text)
         if member.expected or self.course.exited(view, text):
             return
-        record = after_exit(
-            self.record(member.slot),
-            ready_since=member.ready_since,
-            now=now,
-            jitter=self._jitter(),
-            rules=self._rules.planning.restart,
-        )
-        self._records[member.slot] = record
+        record = self.slots.fell(member, now, self._rules.planning.restart)
         if record.failures > 1:
             self._events.publish(ev.RestartDelayed(member.slot, self.next_try(member.slot), record.failures))
 
@@ -305,7 +291,7 @@ class Pool:
         if self._stopping:
             refuse(message.outcome, STOPS)
         elif self.course.want(message, now) or message.again:
-            self._records = {slot: forgiven(record) for slot, record in self._records.items()}
+            self.slots.forgive()
 
     def _note_recycle(self, message: Recycle) -> None:
         busy = self._stopping or self.course.rolling or self._replacements.pending

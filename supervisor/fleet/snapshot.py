@@ -36,7 +36,7 @@ def replica_statuses(
 
 def _of_member(pool: Pool, rotation: Rotation, member: Member, moment: float, private: int | None) -> ReplicaStatus:
     upstream = rotation.get(member.replica)
-    history = pool.history(member.slot)
+    history = pool.slots.history(member.slot)
     return ReplicaStatus(
         slot=member.slot,
         replica=member.replica,
@@ -54,9 +54,9 @@ def _of_member(pool: Pool, rotation: Rotation, member: Member, moment: float, pr
 
 
 def _of_empty_slot(pool: Pool, slot: int) -> ReplicaStatus:
-    history = pool.history(slot)
+    history = pool.slots.history(slot)
     wanted = pool.wanted
-    looping = "crash-looping: " if is_crash_looping(pool.record(slot)) else ""
+    looping = "crash-looping: " if is_crash_looping(pool.slots.record(slot)) else ""
     return ReplicaStatus(
         slot=slot,
         replica=0,
@@ -80,8 +80,8 @@ def _note(pool: Pool, member: Member) -> str:
         return f"{member.state.value}: {member.leaving}"
     if member.state is State.SUSPECT:
         return f"suspect: {member.vitals.misses} probes in a row without an answer"
-    if member.state is not State.READY and is_crash_looping(pool.record(member.slot)):
-        return f"crash-looping: try {pool.record(member.slot).failures + 1}"
+    if member.state is not State.READY and is_crash_looping(pool.slots.record(member.slot)):
+        return f"crash-looping: try {pool.slots.record(member.slot).failures + 1}"
     return ""
 
 

@@ -111,7 +111,7 @@ def test_a_replica_that_crashes_comes_back_at_once(simulation: Simulation) -> No
     simulation.advance(20.0)
     simulation.crash(2)
     assert len(simulation.live) == 3
-    assert simulation.pool.history(2).restarts == 1
+    assert simulation.pool.slots.history(2).restarts == 1
 
 
 def test_a_crash_loop_is_slowed_down_and_never_given_up() -> None:
