@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,8 @@ async def test_a_start_on_a_file_that_cannot_serve_falls_back_to_the_last_good_o
         found = generation(scene)
         assert found.running == found.wanted == good
         assert found.note.startswith("serving the last good configuration")
-        assert found.note.endswith("because: 3 replicas ended or did not answer: exit 3")
+        # The third is enough; on a busy machine another may have ended before it was heard of.
+        assert re.search(r"because: [3-9] replicas ended or did not answer: exit 3$", found.note)
         assert found.failed
         assert "+- model_name: second" in found.difference
         assert len(scene.of(ev.LastGoodStarted)) == 1

@@ -9,7 +9,8 @@ import yaml
 
 from benchmarks.peers.pool import START_WITHIN, WORKERS, Place, Pool
 from benchmarks.peers.program import Program
-from tests.daemon import command, free_port
+from tests.command import command
+from tests.daemon import free_port
 
 READY = '"event": "replica_ready"'
 ROLLED = '"event": "rollout_completed"'
