@@ -347,3 +347,8 @@ class Simulation:
 
     def of(self, name: str) -> set[int]:
         return {m.replica for m in self.pool.members if m.generation.digest == name and m.state in LIVE}
+
+
+def names(simulation: Simulation) -> list[str]:
+    """What was told, in order."""
+    return [type(event).__name__ for event in simulation.seen]
