@@ -10,6 +10,9 @@ that came whole, in one piece, with known lines only, is then judged by looking 
 What it saves besides: reading the head of an answer; a timer for each request (one looks at all); an event object
 for each request (only metrics are counted here); asking the kernel whether an idle connection has ended (on a unix
 socket whose other end is closed, the write itself fails, and takes no byte).
+
+What it lacks beyond what `own_front` lacks: those counts reach no metrics, bodies are not held for a retry, and a key
+that a client sent stays in memory until its line is forgotten, where the product would have to leave keys out.
 """
 
 from __future__ import annotations

@@ -157,3 +157,22 @@ async def test_the_fast_lane_lets_in_nothing_more(case: Case, short_dir: Path):
             with contextlib.suppress(ConnectionResetError):
                 assert await client.reader.read() == b""
         assert tuple(recorder.seen) == case.seen
+
+
+async def test_known_lines_that_contradict_each_other_are_refused_all_the_same(short_dir: Path):
+    start, rest = b"POST /v1/embeddings HTTP/1.1\r\n", b"Authorization: Bearer sk-corpus\r\n"
+    length, chunked, host = b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Host: localhost\r\n"
+    recorder = Recorder(short_dir)
+    async with own_front(recorder, LeanFront) as b:
+        client = await b.connect()
+        for _ in range(3):
+            for good in (host + length + b"\r\nhello", host + chunked + b"\r\n5\r\nhello\r\n0\r\n\r\n"):
+                client.writer.write(start + rest + good)
+                assert (await final(client.reader)).status == 200
+        assert len(b.seen) < 6
+        recorder.seen.clear()
+        for bad in (host + chunked + length, host + length + length, host + host + length, length):
+            hostile = await b.connect()
+            hostile.writer.write(start + rest + bad + b"\r\nhello")
+            assert (await final(hostile.reader)).status == 400
+        assert recorder.seen == []
