@@ -3,6 +3,9 @@
 The answer comes from the loop that serves requests, so a hung loop cannot look alive; nothing else of LiteLLM is asked,
 so a database that blinks does not take the pool down. A connection that was kept would go on answering when the
 replica's socket is gone, and nobody else can reach it any more.
+
+Probing is most of what the daemon does while nobody asks for anything, and so without an HTTP client: one takes several
+times as long, to be ready for what cannot come.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ import contextlib
 import errno
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
-import aiohttp
+import httptools
 
+_REQUEST = b"GET /health/liveliness HTTP/1.1\r\nhost: replica\r\nuser-agent: litesup\r\nconnection: close\r\n\r\n"
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -31,8 +35,6 @@ class Probe(Protocol):
         """
         ...
 
-    async def close(self) -> None: ...
-
 
 class LivenessProbe:
     """Probes one socket. `timeout` is asked before each probe; it is in seconds and covers everything."""
@@ -40,32 +42,52 @@ class LivenessProbe:
     def __init__(self, socket_path: Path, *, timeout: Callable[[], float]) -> None:
         self._path = str(socket_path)
         self._timeout = timeout
-        self._session: aiohttp.ClientSession | None = None
 
     async def ask(self) -> str | None:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(self._path, limit=1, force_close=True),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-            )
+        loop = asyncio.get_running_loop()
         timeout = self._timeout()
-        limit = aiohttp.ClientTimeout(total=timeout)
+        connection: asyncio.Transport | None = None
         try:
-            async with self._session.get("http://replica/health/liveliness", timeout=limit) as response:
-                await response.read()
-                return None if response.status == 200 else f"answered {response.status}"
+            async with asyncio.timeout(timeout):
+                connection, answer = await loop.create_unix_connection(_Answer, self._path)
+                return await answer.verdict
         except TimeoutError:
             return f"no answer within {timeout:g} s"
-        except (aiohttp.ClientError, OSError) as error:
-            if isinstance(error, OSError) and error.errno in _OURS:
+        except OSError as error:
+            if error.errno in _OURS:
                 raise CannotAsk from None
-            return type(error).__name__
+            return f"no connection: {error.strerror}"
+        finally:
+            if connection is not None:
+                connection.abort()
 
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+
+class _Answer(asyncio.Protocol):
+    """What is to be said of one answer, once it is complete or cannot be. Never an exception: nobody may wait."""
+
+    def __init__(self) -> None:
+        self.verdict: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._parser = httptools.HttpResponseParser(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).write(_REQUEST)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._say("answered what is no HTTP")
+
+    def on_message_complete(self) -> None:
+        status = self._parser.get_status_code()
+        self._say(None if status == 200 else f"answered {status}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._say("closed the connection without an answer")
+
+    def _say(self, verdict: str | None) -> None:
+        if not self.verdict.done():
+            self.verdict.set_result(verdict)
 
 
 async def first_answer(probe: Probe, socket_path: Path, *, interval: float = 0.02) -> None:

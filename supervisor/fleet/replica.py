@@ -95,7 +95,6 @@ class Replica:
             with contextlib.suppress(TimeoutError):  # with it ends its session, which must not outlive us
                 async with asyncio.timeout(_DEATH_TIMEOUT):
                     await process.wait()
-            await self._probe.close()
             with contextlib.suppress(OSError):
                 self.spec.socket_path.unlink()
         self._post(Exited(number, status))

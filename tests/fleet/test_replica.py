@@ -22,13 +22,9 @@ class ScriptedProbe:
 
     def __init__(self) -> None:
         self.answers: list[str | None] = [None]
-        self.closed = False
 
     async def ask(self) -> str | None:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-    async def close(self) -> None:
-        self.closed = True
 
 
 class Scene:
@@ -93,7 +89,6 @@ async def test_a_life_is_told_in_order(scene: Scene) -> None:
     exited = await scene.next_of(Exited)
     assert isinstance(exited, Exited)
     assert str(exited.status) == "exit 3"
-    assert scene.probe.closed
     assert not scene.socket_path.exists()
 
 
