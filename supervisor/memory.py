@@ -1,17 +1,27 @@
-"""How much memory there is: what the machine has, or what a control group allows or leaves of it.
+"""How much memory there is: what the machine has, or what a control group leaves of it; and what a process has.
 
 Owns reading that, and nothing that follows from it. Version 2 of control groups only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
+
+STIRRED = 2**20
+"""Bytes of pages that a process has to touch until its private memory is worth another look."""
+
+KNOWN_FOR = 300.0
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def available(cgroups: Path = CGROUPS, own: Path = OWN) -> int:
@@ -31,6 +41,63 @@ def private(pid: int) -> int | None:
         return int(psutil.Process(pid).memory_full_info().uss)
     except (psutil.Error, OSError):
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Stir:
+    """What tells at a glance whether a process has touched memory: its resident pages, and the faults that gave it any.
+
+    A page that it writes to and until then shared is a fault as well, which its size does not show.
+    """
+
+    resident: int
+    faults: int
+
+    @classmethod
+    def of(cls, pid: int) -> Stir | None:
+        """None when it is gone."""
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return cls(resident=int(fields[21]), faults=int(fields[7]))  # proc_pid_stat(5), from the third field on
+
+    def settled_since(self, before: Stir) -> bool:
+        """Whether too little has happened for another look."""
+        return max(abs(self.resident - before.resident), abs(self.faults - before.faults)) < STIRRED // _PAGE
+
+
+class PrivateMemory:
+    """Private memory of processes, looked at again only when it can have changed: the kernel walks every page for it.
+
+    `known_for` in seconds: what others do, who shared a page and have gone, changes it unseen.
+    """
+
+    def __init__(
+        self,
+        *,
+        look: Callable[[int], int | None] = private,
+        stir: Callable[[int], Stir | None] = Stir.of,
+        known_for: float = KNOWN_FOR,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._look = look
+        self._stir = stir
+        self._known_for = known_for
+        self._clock = clock
+        self._known: dict[int, tuple[int | None, Stir, float]] = {}
+
+    def __call__(self, pid: int) -> int | None:
+        """Bytes; None when it is gone or may not be looked at."""
+        stir, now = self._stir(pid), self._clock()
+        known = self._known.pop(pid, None)
+        if stir is None:
+            return None
+        if known is None or now - known[2] >= self._known_for or not stir.settled_since(known[1]):
+            known = (self._look(pid), stir, now)
+            self._known = {other: each for other, each in self._known.items() if now - each[2] < self._known_for}
+        self._known[pid] = known
+        return known[0]
 
 
 def _left_by_groups(cgroups: Path, own: Path) -> Iterator[int]:

@@ -16,6 +16,7 @@ from supervisor.control.lock import InstanceLock
 from supervisor.events import Listener
 from supervisor.fleet.launch.auto import head_start
 from supervisor.history.first import first_generation
+from supervisor.lean import load_structlog
 from supervisor.settings.load import prepare_directory, runtime_dir, state_dir
 from supervisor.settings.schema import Settings
 from supervisor.settings.source import SettingsSource
@@ -42,6 +43,7 @@ def run_daemon(
         first = first_generation(settings.config.absolute(), environ, state, last_good=settings.rollout.last_good)
         begun = head_start(settings.replicas.launcher, first.generation.environment)
         give_back_large_blocks()
+        load_structlog()
         from supervisor.daemon import serve
 
         return serve(settings, environ, runtime, state, lock, begun, listeners, source)

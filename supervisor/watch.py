@@ -28,8 +28,8 @@ LOOK_EVERY = 2.0
 LISTEN_AGAIN = 30.0
 """Seconds until the kernel is asked again after it refused to watch."""
 
-STEP = 50
-"""Milliseconds between two questions to the kernel's queue."""
+STEP = 150
+"""Milliseconds between two questions to the kernel's queue: each wakes a thread, for as long as the daemon lives."""
 
 MOST_PATIENCE = 20
 """Debounces after which a change is told although the files are still being written."""

@@ -20,7 +20,7 @@ from supervisor.policy.recycling import Limits, Wear, next_recycling
 from supervisor.rotation import Rotation
 
 LOOK_EVERY = 15.0
-"""Seconds. Measuring one process's private memory keeps the kernel busy for some 13 ms."""
+"""Seconds. Measuring one process's private memory keeps the kernel busy for some 13 ms; who idles is left alone."""
 
 log = structlog.get_logger("litesup.recycler")
 
@@ -35,7 +35,7 @@ class Recycler:
         limits: Callable[[], Limits],
         *,
         look_every: float = LOOK_EVERY,
-        private: Callable[[int], int | None] = memory.private,
+        private: Callable[[int], int | None] | None = None,
         available: Callable[[], int] = memory.available,
         clock: Callable[[], float] = time.monotonic,
         luck: Callable[[], float] = random.random,
@@ -44,7 +44,7 @@ class Recycler:
         self._rotation = rotation
         self._limits = limits
         self._look_every = look_every
-        self._private = private
+        self._private = private or memory.PrivateMemory()
         self._available = available
         self._clock = clock
         self._luck = luck
