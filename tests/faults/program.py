@@ -40,8 +40,10 @@ def main() -> None:
 
 
 def _other_replicas() -> None:
+    from supervisor.lean import load_structlog
     from tests.fake_litellm import PROGRAM
 
+    load_structlog()  # as `start` does, before what it loads here already
     start: Any = importlib.import_module("supervisor.start")
     daemon: Any = importlib.import_module("supervisor.daemon")
 
