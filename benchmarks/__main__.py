@@ -35,6 +35,7 @@ def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) 
     said: list[str] = []
     code = 0
     asked_already: dict[str, int] = {}
+    written = "no page was written"
     for number, question in enumerate(questions):
         # One that was cut short is not gone on with by the next one that shares its runs.
         many = asked_already.get(question.shares or question.name, rounds or question.rounds)
@@ -62,11 +63,12 @@ def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) 
             asked_already[question.shares or question.name] = result.rounds
             save(result, places.results)
             page.write(places)
+            written = str(places.docs / "benchmarks.md")
             said.append(f"{question.name:<14} {result.seconds:>5.0f} s  {_goals(question, result)}")
     print(file=sys.stderr)
     for line in said:
         print(line)
-    print(f"{time.monotonic() - since:.0f} s in all; {places.docs / 'benchmarks.md'}")
+    print(f"{time.monotonic() - since:.0f} s in all; {written}")
     return code
 
 
@@ -95,7 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for question in chosen:
             print(f"{question.name:<14} {question.rounds:>2} rounds, {question.budget:>4.0f} s  {question.title}")
         return
-    sys.exit(ask(chosen, page.Places.below(options.into), options.rounds))
+    try:
+        sys.exit(ask(chosen, page.Places.below(options.into), options.rounds))
+    except KeyboardInterrupt:  # between two questions, or while one told of what the same Ctrl-C did to its children
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":
