@@ -254,7 +254,9 @@ class Running:
     async def done(self) -> Told:
         """What became of work that ends by itself."""
         assert self._process.stdout is not None
-        return told(await self._process.stdout.read())
+        text = await self._process.stdout.read()
+        await self._process.wait()  # to signal one that is about to end would take its exit status from asyncio
+        return told(text)
 
 
 @contextlib.asynccontextmanager
