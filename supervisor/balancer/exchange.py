@@ -7,7 +7,6 @@ these steps and the one RequestFinished at their end; how each is done is its ne
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,27 +61,6 @@ class Surroundings:
     body_limit: int
     held: HeldBytes
     stopping: asyncio.Event
-
-
-class Answered(web.StreamResponse):
-    """Tells aiohttp that the response has been written already, and whether the connection can serve another.
-
-    There is one of each for all requests, so nobody may change them.
-    """
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._keep_alive = keep_alive
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        return None
-
-
-_KEPT = Answered(keep_alive=True)
-_CLOSING = Answered(keep_alive=False)
 
 
 class Exchange:
@@ -142,7 +120,7 @@ class Exchange:
             answer = self._answer_by_us()
             return answer if answer is not None else await self._through_replicas()
         except ClientGone:
-            return _CLOSING
+            return replies.CLOSING
         except NobodyReady as nobody:
             return self._ours(
                 replies.unavailable(str(nobody), self._request_id, retry_after=nobody.retry_after), "unavailable"
@@ -214,7 +192,7 @@ class Exchange:
                             raise ClientGone from None  # as good as: it breaks off its request while it is answered
                         dispatch.failed(error, upstream)
                         self._outcome = "cut"
-                        return _CLOSING
+                        return replies.CLOSING
                     if body.failure is not None:
                         raise body.failure from None
                     following = dispatch.after(error, upstream)
@@ -255,7 +233,7 @@ class Exchange:
                 await websocket.tunnel(self._request, self._client, connection, upstream)
                 self._outcome = "answered"
                 connection.abort()
-                return _CLOSING
+                return replies.CLOSING
             body.forget()
             await relay_response(
                 connection, self._client, upstream, response, head, framing=framing, route=self._reading.route.name
@@ -265,7 +243,7 @@ class Exchange:
                 # The replica reads the next bytes as another protocol, or as the rest of this request.
                 connection.reusable = False
             self._around.pool.give_back(upstream, connection)
-            return _KEPT if keep_alive else _CLOSING
+            return replies.KEPT if keep_alive else replies.CLOSING
         except BaseException:
             connection.abort()
             raise
@@ -290,9 +268,11 @@ class Exchange:
     def _send_over_idle(self, upstream: Upstream, opening: bytes) -> Connection | None:
         """An idle connection that has ended says nothing about the replica, so the next one is tried."""
         while (connection := self._around.pool.reuse(upstream)) is not None:
-            with contextlib.suppress(NotSent):
+            try:
                 self._send(connection, opening)
-                return connection
+            except NotSent:
+                continue
+            return connection
         return None
 
     async def _send_over_new(self, upstream: Upstream, opening: bytes) -> Connection:
@@ -359,5 +339,5 @@ class Exchange:
         if self._client.begun:
             self._outcome = "cut"
             await self._client.break_off()
-            return _CLOSING
+            return replies.CLOSING
         return self._ours(replies.broken(self._request_id), "unavailable")

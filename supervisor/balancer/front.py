@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from supervisor.balancer import refusals, replies
 from supervisor.balancer.crowd import Crowd, Place
@@ -117,6 +117,8 @@ class ClientConnection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
+        if resp is replies.KEPT and hdrs.UPGRADE not in request.headers:
+            return resp, False  # it has been written, and neither aiohttp's parser nor the guard waits for what it says
         response, reset = await super().finish_response(request, resp, start_time)
         if not reset and response.keep_alive:
             # Only the last request can be one for a WebSocket, and this one was not granted.

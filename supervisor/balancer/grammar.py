@@ -133,8 +133,9 @@ def read_fields(data: bytes | bytearray, begin: int, end: int, line: Line, limit
     sent: list[tuple[bytes, bytes]] = []
     fields: dict[bytes, list[bytes]] = {}
     lengths: list[bytes] = []
-    for name, padded in _FIELD.findall(data, begin, end):
-        value = padded.rstrip(b"\t ")
+    padded = data.find(b" \r\n", begin, end) >= 0 or data.find(b"\t\r\n", begin, end) >= 0
+    for name, text in _FIELD.findall(data, begin, end):
+        value = text.rstrip(b"\t ") if padded else text
         lowered = name.lower()
         if lowered == b"content-length":
             lengths.append(value)

@@ -6,6 +6,7 @@ once for each request: `Readings`.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from supervisor.balancer.grammar import Fields, Head
@@ -41,7 +42,7 @@ def read(head: Head, peer: str, rules: AccessRules, key_headers: frozenset[str])
         route=route,
         query=query,
         headers=head.fields,
-        key_headers=frozenset(name.encode("ascii") for name in key_headers),
+        key_headers=_encoded(key_headers),
     )
     decision = access.decide(asked, rules)
     request_id = _own_id(head.fields)
@@ -96,6 +97,11 @@ def _health_path(asked: Asked, path: str) -> str | None:
     if kind is Kind.HEALTH:
         return path
     return POOL_HEALTH_PATH if kind is Kind.POOL_HEALTH and not access.has_credential(asked) else None
+
+
+@functools.lru_cache(maxsize=16)
+def _encoded(names: frozenset[str]) -> frozenset[bytes]:
+    return frozenset(name.encode("ascii") for name in names)
 
 
 def _own_id(fields: Fields) -> str | None:

@@ -142,3 +142,24 @@ def _json(status: int, document: dict[str, Any], request_id: str, headers: dict[
 def _event(document: dict[str, Any], *, name: str | None = None) -> bytes:
     head = f"event: {name}\n" if name else ""
     return f"{head}data: {json.dumps(document)}\n\n".encode()
+
+
+class Answered(web.StreamResponse):
+    """Tells aiohttp that the response has been written already, and whether the connection can serve another.
+
+    There is one of each for all requests, so nobody may change them.
+    """
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._keep_alive = keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        return None
+
+
+KEPT = Answered(keep_alive=True)
+CLOSING = Answered(keep_alive=False)

@@ -12,7 +12,6 @@ import dataclasses
 import logging
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
 
 from aiohttp import web
 
@@ -177,7 +176,8 @@ class Balancer:
         )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        connection = cast("ClientConnection", request.protocol)
+        connection = request.protocol
+        assert isinstance(connection, ClientConnection)
         crowd = self._house.crowd
         crowd.begin(connection)
         connection.serving = True
