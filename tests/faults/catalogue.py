@@ -504,7 +504,7 @@ _CLIENTS = _in(
         "upload-stalls",
         "an upload stops in the middle",
         "408 after `limits.body_timeout`",
-        "balancer.relay:RequestBody",
+        "balancer.body:RequestBody",
         "an_upload_that_stalls_is_a_408",
     ),
     (
