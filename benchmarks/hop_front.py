@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from supervisor import rules
 from supervisor.balancer.server import Balancer
 from supervisor.events import Events
+from supervisor.garbage import spare_what_stays
 from supervisor.observe.logs import set_up_logging
 from supervisor.observe.metrics import Metrics
 from supervisor.rotation import Upstream
@@ -41,6 +42,7 @@ async def serve(port: int, sockets: list[Path]) -> None:
     await balancer.start()
     for slot, path in enumerate(sockets, 1):
         rotation.add(Upstream(slot, slot, "measured", path, SecretStr("sk-measured")))
+    spare_what_stays()
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     await over.wait()

@@ -37,6 +37,7 @@ from supervisor.fleet.launch.stub import WarmUpStub
 from supervisor.fleet.pool import Pool
 from supervisor.fleet.recycler import Recycler
 from supervisor.fleet.snapshot import replica_statuses
+from supervisor.garbage import spare_what_stays
 from supervisor.history.first import First
 from supervisor.history.keeper import HEARS as HEARD_BY_KEEPER
 from supervisor.history.keeper import Keeper
@@ -83,6 +84,7 @@ def serve(
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             launcher = functools.partial(make_launcher, begun=begun)
             daemon = Daemon(settings, environ, runtime, state, lock, logging, listeners, launcher, source)
+            spare_what_stays()
             return runner.run(daemon.run())
     finally:
         logging.close()

@@ -30,20 +30,33 @@ class ClientGone(Exception):
 class ClientStream:
     """The client's end of one response: bytes go out as they are given, framed as announced."""
 
-    __slots__ = ("_events", "_framing", "_patience", "_request", "_tail", "begun")
+    __slots__ = (
+        "_chunked",
+        "_events",
+        "_framing",
+        "_patience",
+        "_protocol",
+        "_request",
+        "_tail",
+        "_transport",
+        "begun",
+    )
 
     def __init__(self, request: web.BaseRequest, *, patience: float) -> None:
         """`patience` is how many seconds the client may take nothing of what waits for it."""
         self._request = request
         self._patience = patience
+        self._protocol = request.protocol
+        self._transport = request.transport
         self._framing = Framing.NONE
-        self._events = False
+        self._chunked = self._events = False
         self._tail = b""
         self.begun = False
 
     def begin(self, head: bytes, framing: Framing, first: list[bytes], *, last: bool, events: bool = False) -> bool:
         """The response's head, together with what has arrived of its body, as `put`. `events`: it consists of them."""
         self._framing = framing
+        self._chunked = framing is Framing.CHUNKED
         self._events = events
         self.begun = True
         return self._put(head + self._framed(first, last=last) if first or last else head)
@@ -54,10 +67,10 @@ class ClientStream:
 
     async def ready(self) -> None:
         """Returns when the client can take more. Raises ClientGone."""
-        transport = self._request.transport
+        transport = self._transport
         if transport is None or transport.is_closing():
             raise ClientGone
-        if self._request.protocol.writing_paused:
+        if self._protocol.writing_paused:
             try:
                 async with asyncio.timeout(self._patience):
                     await self._request.writer.drain()
@@ -69,7 +82,7 @@ class ClientStream:
 
     def interim(self, head: bytes) -> None:
         """An interim response, before everything else."""
-        transport = self._request.transport
+        transport = self._transport
         if not self.begun and transport is not None and not transport.is_closing():
             transport.write(head)
 
@@ -80,10 +93,10 @@ class ClientStream:
 
     async def break_off(self, event: bytes = b"") -> None:
         """Ends the connection so that the response cannot look complete, after one last event if there is one."""
-        transport = self._request.transport
-        if transport is None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
             return
-        if event and self._framing is Framing.CHUNKED:
+        if event and self._chunked:
             transport.write(self._framed([event], last=False))
             transport.close()
             return
@@ -100,20 +113,22 @@ class ClientStream:
             if len(end) < _LONGEST_BOUNDARY:
                 end = (self._tail + b"".join(pieces))[-_LONGEST_BOUNDARY:]
             self._tail = end
-        if self._framing is not Framing.CHUNKED:
+        if not self._chunked:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if len(pieces) == 1 and not last:
+            return b"%x\r\n%b\r\n" % (len(pieces[0]), pieces[0])
         framed = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
         if last:
             framed.append(b"0\r\n\r\n")
-        return framed[0] if len(framed) == 1 else b"".join(framed)
+        return b"".join(framed)
 
     def _put(self, data: bytes) -> bool:
-        transport = self._request.transport
+        transport = self._transport
         if transport is None or transport.is_closing():
             return False
         if data:
             transport.write(data)
-        return not self._request.protocol.writing_paused
+        return not self._protocol.writing_paused
 
 
 async def relay_response(
