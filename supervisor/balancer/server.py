@@ -18,12 +18,13 @@ from aiohttp import web
 from supervisor.balancer import refusals, replies
 from supervisor.balancer.crowd import Crowd, affordable
 from supervisor.balancer.departures import Departures
+from supervisor.balancer.door import Door
 from supervisor.balancer.exchange import Counters, Exchange, Surroundings
 from supervisor.balancer.front import ClientConnection, House
 from supervisor.balancer.grammar import Limits
 from supervisor.balancer.headers import new_request_id
 from supervisor.balancer.held import HeldBytes
-from supervisor.balancer.listen import BACKLOG, describe, listen, refuse_exposure
+from supervisor.balancer.listen import describe, listen, refuse_exposure
 from supervisor.balancer.message import Message
 from supervisor.balancer.pool import Pool
 from supervisor.events import Events, RequestFinished
@@ -74,7 +75,7 @@ class Balancer:
             stopping=self._stopping,
         )
         self._listening: tuple[str, ...] = ()
-        self._servers: list[asyncio.Server] = []
+        self._doors: list[Door] = []
         self._front: web.Server | None = None
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -92,7 +93,7 @@ class Balancer:
         self._front = web.Server(self._handle, handler_cancellation=True)
         try:
             refuse_exposure(opened, guarded=_guarded(self._settings))
-            self._servers = [await loop.create_server(self._connection, sock=sock, backlog=BACKLOG) for sock in opened]
+            self._doors = [Door(loop, sock, self._connection) for sock in opened]
         except BaseException:
             for sock in opened:
                 sock.close()
@@ -103,8 +104,7 @@ class Balancer:
 
     def allows(self, settings: Settings) -> None:
         """Raises ConfigurationRefused for settings under which what listens must not listen."""
-        sockets = [sock for server in self._servers for sock in server.sockets]
-        refuse_exposure(sockets, guarded=_guarded(settings))
+        refuse_exposure([door.socket for door in self._doors], guarded=_guarded(settings))
 
     def rule(self, settings: Settings) -> None:
         """Goes by these from now on: who is connected, or has asked, keeps what applied then."""
@@ -126,8 +126,8 @@ class Balancer:
     async def stop(self, drain: float) -> None:
         """Accepts nothing more, lets what is in flight finish for at most `drain` seconds, then ends it."""
         self._stopping.set()
-        for server in self._servers:
-            server.close()
+        for door in self._doors:
+            door.close()
         if self._front is None:
             return
         for connection in self._front.connections:
