@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
@@ -75,10 +76,15 @@ def collect(
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     progress = Progress(question, rounds, budget)
     measured = question.measure(rounds, present)
-    if isinstance(measured, AsyncIterator):
-        asyncio.run(_drain(measured, progress))
-    else:
-        _drain_plainly(measured, progress)
+    # Whoever ends this with SIGTERM, such as `timeout`, must not leave a dozen LiteLLMs behind.
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        if isinstance(measured, AsyncIterator):
+            asyncio.run(_drain(measured, progress))
+        else:
+            _drain_plainly(measured, progress)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if progress.cut:
         _tell(progress.cut)
     return Result(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import itertools
+import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from types import SimpleNamespace
 
@@ -108,6 +111,25 @@ def test_an_interruption_closes_the_measurement_and_goes_on_to_the_caller():
     with pytest.raises(KeyboardInterrupt):
         ask(dataclasses.replace(QUESTION, measure=measure))
     assert closed
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_measurement_that_is_told_to_end_cleans_up_after_itself(number):
+    closed = []
+
+    async def measure(rounds, sides):
+        try:
+            yield Run("litesup", 0, {"rate": 1.0})
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(60)
+        finally:
+            closed.append(True)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        ask(dataclasses.replace(QUESTION, measure=measure))
+    assert closed
+    assert signal.getsignal(signal.SIGTERM) == handler
 
 
 def test_what_is_kept_can_be_read_again(tmp_path):
