@@ -197,6 +197,46 @@ async def test_a_forked_replica_counts_tokens_with_the_tokenizers_that_litellm_b
         assert line in replica.lines
 
 
+ROUTES = """
+from litellm.proxy import proxy_server
+from starlette.routing import Match
+
+def look():
+    def found(path):
+        scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "root_path": ""}
+        routes = proxy_server.app.router.routes
+        return [number for number, route in enumerate(routes) if route.matches(scope)[0] is Match.FULL]
+    print("PROBE", len(found("/health/liveliness")), found("/health/liveliness")[0])
+    print("BESIDE", 0 in found("/health/liveness") + found("/models") + found("/"))
+"""
+
+
+async def test_a_probe_finds_its_route_first_and_nothing_else_finds_it(pool: Replicas):
+    (pool.directory / "routes.py").write_text(ROUTES)
+    replica = await pool.ready({"LITELLM_WORKER_STARTUP_HOOKS": "routes:look"})
+    for line in ("PROBE 2 0", "BESIDE False"):  # LiteLLM's own is where it was
+        assert line in replica.lines
+    assert await replica.ask("GET", "/health/liveliness") == (200, b'"I\'m alive!"')
+
+
+MOVED = """
+import sys
+from litellm.proxy.proxy_server import chat_completion
+
+def look():
+    originals = sys.modules["together"]._originals
+    print("MOVED", len(originals) > 1000, chat_completion.__code__ in originals)
+    print("COPIED", all(each is not chat_completion.__code__ for each in originals))
+"""
+
+
+async def test_the_code_that_a_request_runs_was_laid_side_by_side(pool: Replicas):
+    (pool.directory / "moved.py").write_text(MOVED)
+    replica = await pool.ready({"LITELLM_WORKER_STARTUP_HOOKS": "moved:look"})
+    for line in ("MOVED True True", "COPIED True"):
+        assert line in replica.lines
+
+
 NATIVE = """
 from litellm.rust_bridge.loader import get_native_bridge
 from litellm.rust_bridge.public_call import NativeCall

@@ -15,13 +15,15 @@ import secrets
 import signal
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
+from types import FrameType, GeneratorType
 from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent
 MODULES_FILE = "LITESUP_MODULES_FILE"  # where a replica writes, when it leaves, what it imported after `load`
+
+PROBED = "/health/liveliness"  # `fleet.probe`'s
 
 SCHEMA_IS_CURRENT = "LITESUP_SCHEMA_IS_CURRENT"  # `litellm_config.environment`'s
 
@@ -42,6 +44,8 @@ def load() -> None:
     for name in modules_to_preload(importlib.metadata.version("litellm")):
         with contextlib.suppress(Exception):  # an extra may be missing; a replica imports what it needs
             importlib.import_module(name)
+    with contextlib.suppress(Exception):  # a probe is answered either way
+        _find_probes_first()
     _fill_caches()
     _let_go()
     _reserve_for_forking()
@@ -49,8 +53,22 @@ def load() -> None:
     _loaded = frozenset(sys.modules)
 
 
+def _find_probes_first() -> None:
+    """A probe finds its route at once. Where LiteLLM has it, it comes behind 240 others, which are compared one by one:
+    0.4 ms for every probe, and 3 MB in every replica, for each that is looked at is written to."""
+    from fastapi import APIRouter
+    from litellm.proxy import proxy_server
+    from litellm.proxy.health_endpoints import _health_endpoints
+
+    probed = [each for each in _health_endpoints.router.routes if getattr(each, "path", None) == PROBED]
+    proxy_server.app.include_router(APIRouter(routes=probed), include_in_schema=False)
+    routes = proxy_server.app.router.routes
+    routes.insert(0, routes.pop())
+
+
 def _fill_caches() -> None:
-    """What the first request would look up and keep: the tokenizer, and which guardrails understand which API."""
+    """What a start or a first request would look up and keep: the tokenizer, which guardrails understand which API, and
+    that a generator is no mapping (click asks, and so does every one of the sixty kinds of mapping that are loaded)."""
     import litellm
     import litellm.llms
 
@@ -58,6 +76,7 @@ def _fill_caches() -> None:
         litellm.token_counter(text="The tokenizer is loaded by its first use.")
     with contextlib.suppress(Exception):
         litellm.llms.load_guardrail_translation_mappings()
+    issubclass(GeneratorType, Mapping)
 
 
 def _let_go() -> None:

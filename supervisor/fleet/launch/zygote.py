@@ -22,14 +22,17 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # `python -P` leaves it out, for the program's sake
 replica_main = importlib.import_module("replica_main")
 readings = importlib.import_module("readings")
+together = importlib.import_module("together")
 del sys.path[0]
 kernel = replica_main.kernel
+allocator = replica_main.load_file(Path(__file__).resolve().parents[2] / "allocator.py", "litesup_allocator")
 
 _INHERITED = dict(os.environ)
 _THREAD_PATIENCE = 0.5  # seconds
@@ -160,18 +163,28 @@ def _nothing() -> None:
     """For a program that has nothing to rehearse."""
 
 
+def _rehearse(once: Callable[[], None]) -> None:
+    """First what is built only once gets built, then it is seen what runs each time, and the last time runs it in."""
+    once()
+    with together.executed() as codes:
+        once()
+    together.move(codes)
+    once()
+
+
 def main() -> None:
     program_path, daemon, descriptor = sys.argv[1:]
     replica_main.tie_to_daemon(int(daemon))
     kernel.name_process("litesup-fork")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    allocator.give_back_large_blocks()
     gc.disable()  # a third of the import's time, and frozen right after it anyway
     channel = Channel(socket.socket(fileno=int(descriptor)))
     try:
         with readings.recorded() as read:
             program = replica_main.load_file(Path(program_path), "litesup_program")
             program.load()
-            getattr(program, "rehearse", _nothing)()
+            _rehearse(getattr(program, "rehearse", _nothing))
         reason = threads_in_the_way()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"

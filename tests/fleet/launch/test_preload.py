@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import supervisor.fleet.launch as package
+from supervisor.fleet import probe
 
 PROGRAM = Path(package.__path__[0]) / "litellm_program.py"
 
@@ -35,6 +36,10 @@ def test_a_version_without_a_list_of_its_own_takes_none(program: dict[str, Any],
 
 def test_importing_the_program_imports_no_litellm(program: dict[str, Any]):
     assert "litellm" not in program
+
+
+def test_the_route_that_is_found_first_is_the_one_that_probes_ask_for(program: dict[str, Any]):
+    assert probe._REQUEST.startswith(f"GET {program['PROBED']} HTTP/1.1\r\n".encode())
 
 
 def package_directory(name: str) -> Path:
