@@ -80,6 +80,14 @@ class ResponseReader:
         self.head: ResponseHead | None = None
         self.complete = False
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to pass on: the head alone of a body with a length tells nobody anything yet."""
+        head = self.head
+        if head is None:
+            return False
+        return self.complete or head.chunked or head.length is None or self._left < head.length
+
     def feed(self, data: bytes) -> None:
         """Raises BadResponse."""
         self._data = data = self._data + data if self._data else data

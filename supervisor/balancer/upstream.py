@@ -148,12 +148,17 @@ class Connection(asyncio.Protocol):
             self.active_at = self._loop.time()
 
     async def head(self) -> ResponseHead:
-        """The response's head. Raises ReplicaLost, ResponseCut or ResponseTimeout."""
-        while self._response.head is None:
+        """The response's head, as soon as there is something to pass on.
+
+        Raises ReplicaLost where the replica ended before that, ResponseCut or ResponseTimeout.
+        """
+        response = self._response
+        while not response.begun:
             if self._failure is not None:
                 raise self._failure
             await self._wait()
-        return self._response.head
+        assert response.head is not None
+        return response.head
 
     async def pour(self, take: Take) -> bool:
         """Hands the body to `take` as it comes, in the pieces in which the replica sent it, and its end, if need be
@@ -302,7 +307,7 @@ class Connection(asyncio.Protocol):
         if self._response.complete:
             return
         if (broken and not self._tunnel) or not self._response.end():
-            self._fail(ResponseCut(how) if self._received else ReplicaLost(how))
+            self._fail(ResponseCut(how) if self._response.begun else ReplicaLost(how))
         self._wake()
 
     def _fail(self, failure: UpstreamError) -> None:

@@ -25,9 +25,9 @@ class Failure(enum.Enum):
     """How far an attempt got."""
 
     NOT_SENT = "not sent"  # the replica received no byte
-    LOST = "lost"  # it received some, and ended before the first byte of a response
+    LOST = "lost"  # it received some, and ended before there was an answer to pass on
     GIVEN_UP = "given up"  # it received some, and hangs
-    CUT = "cut"  # it ended after the first byte of a response
+    CUT = "cut"  # its answer was none, or ended after it had begun to be passed on
 
 
 class Next(enum.Enum):

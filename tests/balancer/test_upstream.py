@@ -85,12 +85,22 @@ async def test_an_end_after_the_first_write_is_never_not_sent(pair):
         await pair.connection.head()
 
 
-async def test_an_end_within_the_head_is_a_cut(pair):
+@pytest.mark.parametrize("came", [ANSWER[:10], ANSWER[:-3], ANSWER[:-2]], ids=["status", "head", "whole head"])
+async def test_an_end_before_there_was_anything_to_pass_on_is_a_lost_replica(pair, came):
     pair.send()
-    pair.replica.sendall(b"HTTP/1.1 2")
+    pair.replica.sendall(came)
+    pair.replica.close()
+    with pytest.raises(ReplicaLost):
+        await pair.connection.head()
+
+
+async def test_the_head_of_a_stream_is_handed_out_before_its_first_chunk(pair):
+    pair.send()
+    pair.replica.sendall(CHUNKED)
+    assert (await pair.connection.head()).chunked
     pair.replica.close()
     with pytest.raises(ResponseCut):
-        await pair.connection.head()
+        await pair.connection.pour(pair.take)
 
 
 async def test_an_answer_that_comes_when_it_was_given_up_already_is_nobodys(pair):

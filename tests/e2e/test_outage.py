@@ -97,10 +97,7 @@ async def test_a_typo_is_saved_and_replicas_are_killed_one_after_another_and_no_
             replicas[victim["slot"]] = ready
             await load.finished_at_least(CLIENTS)
     print(f"{killed} killed; {load.summary()}")
-    # LiteLLM writes an answer's head and its body apart. A kill that falls between the two cuts what has begun, visibly.
-    cut = [result for result in load.failed if result.status == 200 and not result.complete]
-    assert len(cut) <= 1, load.summary()
-    assert load.failed == cut, load.summary()
+    assert not load.failed, load.summary()
     assert killed >= 3
     ready_again = daemon.find("replica_ready", since=since)
     assert len(ready_again) == killed

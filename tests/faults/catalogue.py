@@ -162,9 +162,9 @@ _ANSWERS = _in(
     (
         "half-a-head-and-end",
         "a replica sends half of a response's head, and closes",
-        "502 with `x-should-retry: true`",
+        "another one is asked; 502 with `x-should-retry: false`, after two",
         "policy.retry:decide",
-        "half_a_head_and_then_the_end_is_a_502_that_may_be_repeated",
+        "half_a_head_and_then_the_end_twice_is_a_502",
     ),
     (
         "half-a-head-of-a-creation",

@@ -30,9 +30,11 @@ async def test_half_a_head_and_then_silence_is_a_504(pool: FaultPool):
     assert (answer.status, answer.json()["error"]["code"]) == (504, "replica_timeout")
 
 
-async def test_half_a_head_and_then_the_end_is_a_502_that_may_be_repeated(pool: FaultPool):
+async def test_half_a_head_and_then_the_end_twice_is_a_502(pool: FaultPool):
+    since = len(pool.events)
     answer = await pool.ask({"x-fake-wire": "half-head-end"})
-    assert (answer.status, answer.all("x-should-retry")) == (502, ["true"])
+    assert (answer.status, answer.all("x-should-retry")) == (502, ["false"])
+    assert [event["reason"] for event in pool.find("request_retried", since=since)] == ["lost"]
 
 
 async def test_what_creates_something_is_not_to_be_repeated_after_half_a_head(pool: FaultPool):
