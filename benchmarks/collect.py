@@ -76,15 +76,20 @@ def collect(
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     progress = Progress(question, rounds, budget)
     measured = question.measure(rounds, present)
-    # Whoever ends this with SIGTERM, such as `timeout`, must not leave a dozen LiteLLMs behind.
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # Whoever ends this with SIGTERM, such as `timeout`, must not leave a dozen LiteLLMs behind; nor where SIGINT is
+    # ignored, as it is for what a script runs in the background.
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)),
+    }
     try:
         if isinstance(measured, AsyncIterator):
             asyncio.run(_drain(measured, progress))
         else:
             _drain_plainly(measured, progress)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if progress.cut:
         _tell(progress.cut)
     return Result(

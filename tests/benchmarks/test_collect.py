@@ -8,6 +8,7 @@ import itertools
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -114,8 +115,10 @@ def test_an_interruption_closes_the_measurement_and_goes_on_to_the_caller():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
-def test_a_measurement_that_is_told_to_end_cleans_up_after_itself(number):
+@pytest.mark.parametrize("inherited", [signal.default_int_handler, signal.SIG_IGN], ids=["", "background"])
+def test_a_measurement_that_is_told_to_end_cleans_up_after_itself(number, inherited, request):
     closed = []
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, inherited)))
 
     async def measure(rounds, sides):
         try:
@@ -125,11 +128,11 @@ def test_a_measurement_that_is_told_to_end_cleans_up_after_itself(number):
         finally:
             closed.append(True)
 
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt):
         ask(dataclasses.replace(QUESTION, measure=measure))
     assert closed
-    assert signal.getsignal(signal.SIGTERM) == handler
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
 def test_what_is_kept_can_be_read_again(tmp_path):
