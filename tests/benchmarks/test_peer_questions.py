@@ -14,7 +14,7 @@ from benchmarks.peers import POOLS
 from benchmarks.peers.pool import FAST, PACED, Place, config_text
 from benchmarks.peers.program import Log
 from benchmarks.question import Figure, Question, Run
-from benchmarks.sitting import Sittings, answered_all, first_and_steady
+from benchmarks.sitting import RequestsLostError, Sittings, answered_all, first_and_steady
 
 QUESTIONS = (boot.QUESTION, memory.QUESTION, first_request.QUESTION, recovery.QUESTION, reload.QUESTION, job.QUESTION)
 
@@ -111,7 +111,7 @@ def test_the_first_request_is_the_slowest_of_all_replicas_and_no_steady_one() ->
 
 def test_what_was_not_all_answered_ends_the_measurement() -> None:
     answered_all(Told(1.0, {ANSWERED: 3}), 3)
-    with pytest.raises(RuntimeError, match="2 of 3 requests were answered"):
+    with pytest.raises(RequestsLostError, match="2 of 3 requests were answered"):
         answered_all(Told(1.0, {ANSWERED: 2, "503": 1}), 3)
 
 
@@ -131,6 +131,27 @@ async def test_questions_about_the_same_start_share_it() -> None:
     assert sorted(sat) == ["gunicorn", "gunicorn", "litesup", "litesup"]
     assert found[0][0] == ("litesup", 0, {"ready": 1.0})
     assert found[1][0] == ("litesup", 0, {"idle": 2.0})
+
+
+@pytest.mark.parametrize("side", ["litesup", "uvicorn"])
+async def test_a_peer_that_lost_requests_may_try_again_and_we_may_not(side: str) -> None:
+    sat: list[str] = []
+
+    async def sit(side: str, _: str) -> dict[str, float]:
+        sat.append(side)
+        if len(sat) == 1:
+            raise RequestsLostError("2 of 3 requests were answered")
+        return {"ready": 1.0}
+
+    measured = Sittings(sit).measure([Figure("ready", "ready", "s", "less")])(1, [side])
+    assert isinstance(measured, AsyncIterator)
+    if side == "litesup":
+        with pytest.raises(RequestsLostError):
+            await anext(measured)
+        assert sat == ["litesup"]
+    else:
+        assert (await anext(measured)).figures == {"ready": 1.0}
+        assert sat == ["uvicorn", "uvicorn"]
 
 
 def test_all_sides_get_the_same_models_and_those_that_were_added() -> None:
