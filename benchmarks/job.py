@@ -44,8 +44,9 @@ async def measure(rounds: int, sides: Sequence[str]) -> AsyncIterator[Run]:
         for side in sides:
             pools[side], _ = await stack.enter_async_context(started(POOLS[side], url))
             for stream in (False, True):
-                warm = work(pools[side], stream=stream, connections=24, requests=WARMED_BY)
-                answered_all(await load(warm), WARMED_BY)
+                warm = await load(work(pools[side], stream=stream, connections=24, requests=WARMED_BY))
+                if side == OURS:
+                    answered_all(warm, WARMED_BY)
         for number in range(rounds):
             for name, (clients, stream) in CASES.items():
                 for _, side in (turn for turn in in_turns(sides, rounds) if turn[0] == number):
