@@ -11,7 +11,7 @@ import time
 import weakref
 
 import supervisor.daemon
-from supervisor.garbage import YOUNG, spare_what_stays
+from supervisor.garbage import spare_what_stays
 
 class Loop:
     def __init__(self):
@@ -22,7 +22,7 @@ spare_what_stays()
 assert len(gc.get_objects()) < before / 10, "what is there is still looked at"
 assert gc.isenabled()
 lost = weakref.ref(Loop())
-left = [Loop() for _ in range(2 * YOUNG)]
+left = [Loop() for _ in range(2 * gc.get_threshold()[0])]
 assert lost() is None, "what became garbage since is not found"
 """
 
