@@ -64,7 +64,7 @@ async def test_a_stopped_replica_gets_no_new_request_after_the_first_missed_prob
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim["pid"], signal.SIGCONT)
         assert not others.failed, others.summary()
-        assert set(others.per_replica()) == {"2", "3"}, others.summary()
+        assert "1" not in others.per_replica(), others.summary()
         # What it held while it stood still is answered once it goes on, and then it is in turn again.
         await pool.event("replica_recovered", slot=1, since=since)
         goal = load.per_replica()["1"] + 5
