@@ -5,14 +5,17 @@
     python -m benchmarks --list                 which there are
     python -m benchmarks --rounds 1 --into /tmp/trial   the smallest one, and nothing of the project's is changed
 
-Results go to `benchmarks/results/`, the page and its pictures to `docs/`. What is complete is kept: after Ctrl-C, or
-when a question fails, the other answers are there and the page is written. Ends with 1 when a question failed; a goal
-that is not met is no failure, but a line of the page.
+Results go to `benchmarks/results/`, the page and its pictures to `docs/`. What is complete is kept: after Ctrl-C or
+SIGTERM, or when a question fails, the other answers are there and the page is written, and nothing that was started
+runs on. Ends with 1 when a question failed, or litesup did in one; a side that failed, or a goal that is not met, is no
+failure, but a line of the page.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import signal
 import sys
 import time
 import traceback
@@ -22,16 +25,19 @@ from pathlib import Path
 from benchmarks import page
 from benchmarks.collect import CannotMeasureError, collect
 from benchmarks.command import INTERRUPTED
-from benchmarks.question import Question
+from benchmarks.question import OURS, Question
 from benchmarks.questions import asked
 from benchmarks.result import Result, save
+from benchmarks.table import failures
 
 FAILED = 1
+BETWEEN = 5.0  # seconds from one question to the next: what ran is ended, and the machine comes to rest
 
 
 def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) -> int:
     """The exit code."""
     since = time.monotonic()
+    print(reckoned(questions, rounds), file=sys.stderr)
     said: list[str] = []
     code = 0
     asked_already: dict[str, int] = {}
@@ -39,7 +45,7 @@ def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) 
     for number, question in enumerate(questions):
         # One that was cut short is not gone on with by the next one that shares its runs.
         many = asked_already.get(question.shares or question.name, rounds or question.rounds)
-        print(f"\n{question.title}: {many} rounds, at most {question.budget:.0f} s", file=sys.stderr, flush=True)
+        print(f"\n{question.title}: {_rounds(many)}", file=sys.stderr, flush=True)
         try:
             result = collect(
                 question,
@@ -49,8 +55,12 @@ def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) 
                 budget=question.budget if rounds is None else None,
                 first=number == 0,
             )
+            save(result, places.results)
+            page.write(places)
         except KeyboardInterrupt:
-            said.append(f"{question.name:<14} interrupted; what it said before stays")
+            kept = (places.results / f"{question.name}.json").exists()
+            said.append(f"{question.name:<14} interrupted; {'its earlier result stays' if kept else 'no result of it'}")
+            said += [f"{later.name:<14} not asked" for later in questions[number + 1 :]]
             code = INTERRUPTED
             break
         except CannotMeasureError as error:
@@ -61,15 +71,31 @@ def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) 
             code = FAILED
         else:
             asked_already[question.shares or question.name] = result.rounds
-            save(result, places.results)
-            page.write(places)
             written = str(places.docs / "benchmarks.md")
             said.append(f"{question.name:<14} {result.seconds:>5.0f} s  {_goals(question, result)}")
+            said += [f"{'':<14} {line}" for line in failures(result.runs)]
+            if any(run.side == OURS and run.failed for run in result.runs):
+                code = FAILED
     print(file=sys.stderr)
     for line in said:
         print(line)
     print(f"{time.monotonic() - since:.0f} s in all; {written}")
     return code
+
+
+def reckoned(questions: Sequence[Question], rounds: int | None) -> str:
+    """How long it will take at most; those that share their runs take it once."""
+    if rounds is not None:
+        return f"{len(questions)} questions, {_rounds(rounds)} of each, however long they take"
+    most: dict[str, float] = {}
+    for question in questions:
+        most[question.shares or question.name] = question.budget
+    minutes = math.ceil((sum(most.values()) + BETWEEN * len(questions)) / 60)
+    return f"{len(questions)} questions, at most {minutes} minutes"
+
+
+def _rounds(count: int) -> str:
+    return f"{count} round{'s' if count != 1 else ''}"
 
 
 def _goals(question: Question, result: Result) -> str:
@@ -97,10 +123,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for question in chosen:
             print(f"{question.name:<14} {question.rounds:>2} rounds, {question.budget:>4.0f} s  {question.title}")
         return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, also between two questions
     try:
         sys.exit(ask(chosen, page.Places.below(options.into), options.rounds))
-    except KeyboardInterrupt:  # between two questions, or while one told of what the same Ctrl-C did to its children
+    except KeyboardInterrupt:  # while one told of what the same Ctrl-C did to its children
         sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,22 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
+from benchmarks.left_over import nothing_left
 from benchmarks.machine import advice, cores, disturbance, machine, missing, versions
 from benchmarks.question import Question, Run
 from benchmarks.result import Result
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _LateError(BaseException):
+    """There is no more time. Nothing that handles failures of a side may take it for one."""
 
 
 class CannotMeasureError(Exception):
@@ -48,6 +55,11 @@ class Progress:
         self.runs.append(run)
         return True
 
+    def out_of_time(self) -> None:
+        """What is complete counts, and is in the table as it is."""
+        number = self.runs[-1].round + 1 if self.runs else 1
+        self.cut = f"what was complete in round {number} of {self.rounds} after {self.budget:.0f} s, when it was ended"
+
 
 def collect(
     question: Question,
@@ -75,27 +87,21 @@ def collect(
     where, software = machine(), versions()
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     progress = Progress(question, rounds, budget)
-    measured = question.measure(rounds, present)
-    # Whoever ends this with SIGTERM, such as `timeout`, must not leave a dozen LiteLLMs behind; nor where SIGINT is
-    # ignored, as it is for what a script runs in the background.
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)),
-    }
-    try:
+    ending = _Ending()
+    with ending, nothing_left():
+        measured = question.measure(rounds, present)
         if isinstance(measured, AsyncIterator):
-            asyncio.run(_drain(measured, progress))
+            asyncio.run(_drain(measured, progress, ending))
         else:
             _drain_plainly(measured, progress)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    if not progress.runs:
+        raise RuntimeError(f"nothing of it was complete after {time.monotonic() - progress.clock:.0f} s")
     if progress.cut:
         _tell(progress.cut)
     return Result(
         question=question.name,
         date=date,
-        seconds=round(progress.taken, 1),
+        seconds=round(time.monotonic() - progress.clock, 1),
         command=command,
         machine=where,
         versions=software,
@@ -106,18 +112,75 @@ def collect(
     )
 
 
-async def _drain(measured: AsyncIterator[Run], progress: Progress) -> None:
-    async with aclosing(cast("AsyncGenerator[Run, None]", measured)):
-        async for run in measured:
-            if not _taken(run, progress):
-                return
+class _Ending:
+    """SIGINT and SIGTERM end the block, once: what comes after them must not disturb the cleaning up, which has limits.
+
+    Whoever sends SIGTERM, such as `timeout`, must not leave a dozen LiteLLMs behind; nor where SIGINT is ignored, as it
+    is for what a script runs in the background.
+    """
+
+    def __init__(self) -> None:
+        self.told = False
+        self.cancel: Callable[[], object] | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> None:
+        self._before = {number: signal.signal(number, self._end) for number in _SIGNALS}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _end(self, *_: object) -> None:
+        if self.told:
+            _tell("ending what was started; this takes a minute at most")
+            return
+        self.told = True
+        if self.cancel is None:
+            raise KeyboardInterrupt
+        asyncio.get_running_loop().call_soon_threadsafe(self.cancel)
+
+
+async def _drain(measured: AsyncIterator[Run], progress: Progress, ending: _Ending) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    ending.cancel = task.cancel
+    limit = asyncio.timeout(progress.budget)
+    try:
+        async with limit, aclosing(cast("AsyncGenerator[Run, None]", measured)):
+            async for run in measured:
+                if not _taken(run, progress):
+                    return
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        progress.out_of_time()
+    except asyncio.CancelledError:
+        if ending.told:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        ending.cancel = None
 
 
 def _drain_plainly(measured: Iterator[Run], progress: Progress) -> None:
-    with closing(cast("Generator[Run, None, None]", measured)):
-        for run in measured:
-            if not _taken(run, progress):
-                return
+    def late(*_: object) -> None:
+        raise _LateError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, progress.budget or 0.0)
+    try:
+        with closing(cast("Generator[Run, None, None]", measured)):
+            try:
+                for run in measured:
+                    if not _taken(run, progress):
+                        return
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0.0)
+    except _LateError:
+        progress.out_of_time()
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def _taken(run: Run, progress: Progress) -> bool:
@@ -127,7 +190,7 @@ def _taken(run: Run, progress: Progress) -> bool:
         if figure.name in run.figures
     )
     where = ", ".join(filter(None, (run.side, run.case)))
-    _tell(f"round {run.round + 1}: {where}: {figures}")
+    _tell(f"round {run.round + 1}: {where}: {f'FAILED: {run.failed}' if run.failed else figures}")
     return progress.take(run, time.monotonic())
 
 

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from benchmarks import command
+from benchmarks.attempt import attempt, failed
 from benchmarks.cost import processor_seconds, pss
 from benchmarks.question import OURS, Figure, Goal, NotMeasured, Question, Run, Verdict, median
 from benchmarks.slope import Point, knee
-from benchmarks.streams import UPSTREAMS, load, proxy
+from benchmarks.streams import UPSTREAMS, Told, load, proxy
 from tests.command import run
 from tests.daemon import ROOT, Daemon, clean_environment
 
@@ -37,13 +39,11 @@ STREAMED = 3.0  # seconds
 ALL_EVENTS = 2500.0  # per second, of all streams together, so that what is compared is their number
 MOST_EVENTS = 20.0  # per second, of one stream
 TRIES = 3
-WITHIN = 120.0
+WITHIN = 120.0  # seconds, for one size of one thing
 
 MOST_PER_STREAM = 30.0  # kB
 MOST_RISE = 1.25
 """Of the processor time per event, from the fewest streams with all events to the most."""
-
-KINDS = ("replicas", "streams", "models")
 
 FAKE = "model_list:\n  - model_name: fake\n    litellm_params: {model: openai/fake, api_key: none}\n"
 MODEL = """\
@@ -79,41 +79,54 @@ EVENLY = (
 )
 
 
-async def of_replicas(number: int) -> AsyncIterator[Run]:
+async def of_replicas(number: int) -> AsyncGenerator[Run, None]:
     for count in REPLICAS:
-        daemon = Daemon(FAKE, replicas=count, settings={"replicas": {"warm_up_timeout": NOBODY_WARMS_UP}})
-        daemon.command = [sys.executable, "-m", "tests.faults.program"]
-        daemon.environment["PYTHONPATH"] = str(ROOT)
-        began = time.monotonic()
-        async with daemon:
-            ready = time.monotonic() - began
-            await asyncio.sleep(SETTLED_AFTER)
-            used, began = processor_seconds(daemon.pid), time.monotonic()
-            await asyncio.sleep(IDLE)
-            core = 100 * (processor_seconds(daemon.pid) - used) / (time.monotonic() - began)
-            yield _run(number, count, "replicas", boot=ready, core=core, pss=pss([daemon.pid]))
+        yield await attempt(OURS, number, _idle(count), WITHIN, case=case(count, "replica"))
 
 
-def of_streams(number: int) -> list[Run]:
+async def _idle(count: int) -> dict[str, float]:
+    daemon = Daemon(FAKE, replicas=count, settings={"replicas": {"warm_up_timeout": NOBODY_WARMS_UP}})
+    daemon.command = [sys.executable, "-m", "tests.faults.program"]
+    daemon.environment["PYTHONPATH"] = str(ROOT)
+    began = time.monotonic()
+    async with daemon:
+        ready = time.monotonic() - began
+        await asyncio.sleep(SETTLED_AFTER)
+        used, began = processor_seconds(daemon.pid), time.monotonic()
+        await asyncio.sleep(IDLE)
+        core = 100 * (processor_seconds(daemon.pid) - used) / (time.monotonic() - began)
+        return {"boot": ready, "core": core, "pss": pss([daemon.pid])}
+
+
+async def of_streams(number: int) -> AsyncGenerator[Run, None]:
+    try:
+        async with asyncio.timeout(WITHIN):
+            told = await _streamed()
+    except Exception as error:  # all sizes are of one process, and fail together
+        yield failed(OURS, number, error, case=case(STREAMS[-1], "stream"))
+        return
+    for each in told:
+        figures = {"weight": each["pss"], "cpu": 1e6 * each["cpu"] / each["arrived"]}
+        yield Run(OURS, number, figures, case(each["streams"], "stream"))
+
+
+async def _streamed() -> list[Told]:
     with tempfile.TemporaryDirectory(prefix="ls-growth-") as name:
         folder = Path(name)
         sockets = [folder / f"u{each}.sock" for each in range(UPSTREAMS)]
+        steps = " ".join(f"{count}x{min(MOST_EVENTS, ALL_EVENTS / count):g}" for count in STREAMS)
         with proxy(OURS, sockets, folder) as to:
-            steps = " ".join(f"{count}x{min(MOST_EVENTS, ALL_EVENTS / count):g}" for count in STREAMS)
-            told = load(steps, STREAMED, sockets, to)
-    return [
-        _run(number, each["streams"], "streams", weight=each["pss"], cpu=1e6 * each["cpu"] / each["arrived"])
-        for each in told
-    ]
+            return await load(steps, STREAMED, sockets, to)
 
 
-async def of_models(number: int) -> AsyncIterator[Run]:
+async def of_models(number: int) -> AsyncGenerator[Run, None]:
     for count in MODELS:
-        check, render = await _commands(count)
-        figures = {"check": check, "render": render}
-        if count in SERVED:
-            figures |= await _served(count)
-        yield _run(number, count, "models", **figures)
+        yield await attempt(OURS, number, _configured(count), WITHIN, case=case(count, "model"))
+
+
+async def _configured(models: int) -> dict[str, float]:
+    check, render = await _commands(models)
+    return {"check": check, "render": render} | (await _served(models) if models in SERVED else {})
 
 
 async def _commands(models: int) -> tuple[float, float]:
@@ -156,8 +169,11 @@ def configuration(models: int, retries: int = 2) -> str:
     return "model_list:\n" + "".join(MODEL.format(number=number, retries=retries) for number in range(models))
 
 
-def _run(number: int, count: int, what: str, **figures: float) -> Run:
-    return Run(OURS, number, figures, f"{count:,} {what}")
+def case(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
+
+
+GROWTH = {"replicas": of_replicas, "streams": of_streams, "models": of_models}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,22 +182,17 @@ class Growing:
 
     kinds: Sequence[str]
 
-    async def __call__(self, rounds: int, _sides: Sequence[str]) -> AsyncIterator[Run]:
+    async def __call__(self, rounds: int, _sides: Sequence[str]) -> AsyncGenerator[Run, None]:
         for number in range(rounds):
-            if "replicas" in self.kinds:
-                async for each in of_replicas(number):
-                    yield each
-            if "streams" in self.kinds:
-                for each in await asyncio.to_thread(of_streams, number):
-                    yield each
-            if "models" in self.kinds:
-                async for each in of_models(number):
-                    yield each
+            for kind in self.kinds:
+                async with contextlib.aclosing(GROWTH[kind](number)) as growing:
+                    async for each in growing:
+                        yield each
 
 
 def points(runs: Sequence[Run], figure: str, along: str) -> list[Point]:
     """Medians, by size. Raises NotMeasured where there is none."""
-    sizes = {size: run.case for run in runs for size, what in [size_of(run.case)] if what == along}
+    sizes = {size: run.case for run in runs if run.figures for size, what in [size_of(run.case)] if what == along}
     found = [
         Point(size, median(runs, OURS, figure, case))
         for size, case in sorted(sizes.items())
@@ -193,8 +204,9 @@ def points(runs: Sequence[Run], figure: str, along: str) -> list[Point]:
 
 
 def size_of(case: str) -> tuple[int, str]:
+    """How many of what, in the plural."""
     number, _, what = case.partition(" ")
-    return int(number.replace(",", "")), what
+    return int(number.replace(",", "")), f"{what.removesuffix('s')}s"
 
 
 def judge_evenly(runs: Sequence[Run]) -> Verdict:
@@ -252,7 +264,7 @@ FIGURES = (
 )
 
 
-def question(kinds: Sequence[str] = KINDS) -> Question:
+def question(kinds: Sequence[str] = tuple(GROWTH)) -> Question:
     return Question(
         name="growth",
         title="What more of everything costs",
@@ -278,7 +290,7 @@ def question(kinds: Sequence[str] = KINDS) -> Question:
         ),
         measure=Growing(kinds),
         rounds=1,
-        budget=240.0,
+        budget=200.0,
         needs={"": ["taskset"]},
         cores=2,
         growth=True,
@@ -290,10 +302,10 @@ QUESTION = question()
 
 def main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--of", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--of", nargs="+", choices=tuple(GROWTH), default=list(GROWTH))
     options, rest = parser.parse_known_args()
     if {"-h", "--help"} & set(rest):
-        print(f"--of KIND  what grows, some of: {' '.join(KINDS)}\n", file=sys.stderr)
+        print(f"--of KIND  what grows, some of: {' '.join(tuple(GROWTH))}\n", file=sys.stderr)
     command.main(question(options.of), rest)
 
 

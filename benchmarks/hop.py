@@ -31,6 +31,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import command
+from benchmarks.attempt import failed
 from benchmarks.machine import find
 from benchmarks.question import OURS, Figure, Goal, NotMeasured, Question, Run, Verdict, in_turns, median, ratio, values
 from tests.daemon import free_port
@@ -211,7 +212,9 @@ class Stage:
         """Requests per second, median and 99th percentile in seconds, and failures, of wrk on its core."""
         wrk = [find("wrk") or "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "--timeout", "10s"]
         wrk += ["-s", str(self.folder / "wrk.lua"), f"http://127.0.0.1:{port}/v1/chat/completions"]
-        done = subprocess.run(_on_core(LOAD_CORE, wrk), check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            _on_core(LOAD_CORE, wrk), check=True, capture_output=True, text=True, timeout=seconds + UP_WITHIN
+        )
         return _parsed(done.stdout)
 
     def _command(self, side: str, port: int) -> list[str]:
@@ -258,20 +261,21 @@ def measure(
         stage = Stage(Path(folder))
         with stage.upstream():
             for number, side in in_turns(sides, rounds):
-                with stage.proxy(side) as (port, process):
-                    stage.load(port, 16, 1.0)  # nobody is measured cold
-                    for many in connections:
-                        before = _cpu(process)
-                        rate, middle, p99, failed = stage.load(port, many, seconds)
-                        cpu = (_cpu(process) - before) / max(1.0, rate * seconds)
-                        figures = {
-                            "rate": rate,
-                            "median": middle * 1e6,
-                            "p99": p99 * 1e3,
-                            "cpu": cpu * 1e6,
-                            "failed": float(failed),
-                        }
-                        yield Run(side, number, figures, case(many))
+                try:
+                    yield from _one(stage, side, number, seconds, connections)
+                except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                    yield failed(side, number, error)
+
+
+def _one(stage: Stage, side: str, number: int, seconds: float, connections: Sequence[int]) -> Iterator[Run]:
+    with stage.proxy(side) as (port, process):
+        stage.load(port, 16, 1.0)  # nobody is measured cold
+        for many in connections:
+            before = _cpu(process)
+            rate, middle, p99, failures = stage.load(port, many, seconds)
+            cpu = (_cpu(process) - before) / max(1.0, rate * seconds)
+            figures = {"rate": rate, "median": middle * 1e6, "p99": p99 * 1e3, "cpu": cpu * 1e6}
+            yield Run(side, number, figures | {"failed": float(failures)}, case(many))
 
 
 def _cpu(process: psutil.Process) -> float:
@@ -354,7 +358,7 @@ QUESTION = Question(
     ),
     measure=measure,
     rounds=3,
-    budget=180.0,
+    budget=165.0,
     needs={"": ("nginx", "wrk", "taskset"), "haproxy": ("haproxy",)},
     cores=2,
     drawn=("rate", "median", "p99", "cpu"),

@@ -7,6 +7,7 @@ question's own module, and is left out as soon as it is met.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from benchmarks.picture import panels, picture
 from benchmarks.question import OURS, Question, Verdict, digits
 from benchmarks.questions import asked
 from benchmarks.result import RESULTS, Result, load
-from benchmarks.table import Row, rows
+from benchmarks.table import Row, failures, rows
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 _HEAD = """\
@@ -74,6 +75,7 @@ def section(question: Question, result: Result, shares: str = "") -> str:
         f"*{side}* is left out: {', '.join(f'`{name}`' for name in names)} not found ({advice(names)})."
         for side, names in result.missing.items()
     ]
+    parts += [f"**{_plain(line)}.**" for line in failures(result.runs)]
     drawn = ", ".join(dict.fromkeys(panel.figure.title for panel in panels(question, result.runs)))
     parts += [
         f"![{question.title}: {drawn}. The table below has these figures.](benchmarks/{question.name}.svg)",
@@ -176,6 +178,11 @@ def _anchor(title: str) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    """What a program said, with nothing in it that Markdown would take for its own."""
+    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", text.rstrip("."))
 
 
 def _spell(seconds: float) -> str:

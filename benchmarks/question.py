@@ -43,13 +43,14 @@ class Figure:
 class Run:
     """What one side did once. `case` tells apart what a side does several times a round, such as "64 connections".
 
-    A run need not have every figure of its question.
+    A run need not have every figure of its question, and one that failed has none: `failed` is the reason.
     """
 
     side: str
     round: int
     figures: Mapping[str, float]
     case: str = ""
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Verdict:
 class Goal:
     """What has to be so. `judge` may let NotMeasured through; `verdict` is what everybody else asks.
 
+    It is not met where litesup failed in a run, whatever the other runs say.
     `unmet` is for the page, and there only while the goal is not met: the reason, and what was tried.
     """
 
@@ -73,9 +75,11 @@ class Goal:
 
     def verdict(self, runs: Sequence[Run]) -> Verdict:
         try:
-            return self.judge(runs)
+            found = self.judge(runs)
         except NotMeasured as why:
-            return Verdict(None, f"not measured: {why}")
+            found = Verdict(None, f"not measured: {why}")
+        broken = sum(1 for run in runs if run.side == OURS and run.failed)
+        return Verdict(False, f"{found.measured}; {OURS} failed {_times(broken)}") if broken else found
 
 
 Measure = Callable[[int, Sequence[str]], Iterator[Run] | AsyncIterator[Run]]
@@ -98,7 +102,8 @@ class Question:
     measure: Measure
     rounds: int = 3
     budget: float = 180.0
-    """Seconds that all rounds together may take on two cores; no further round is begun that would go beyond."""
+    """Seconds that all rounds together may take on two cores; no further round is begun that would go beyond, and one
+    that does is ended."""
     shares: str = ""
     """The question of whose runs this one is asked, too, by name: such questions take their time once."""
     needs: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -113,6 +118,10 @@ class Question:
 
     def figure(self, name: str) -> Figure:
         return next(each for each in self.figures if each.name == name)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def digits(value: float) -> str:
@@ -132,8 +141,8 @@ def in_turns(sides: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
 
 
 def cases(runs: Sequence[Run]) -> list[str]:
-    """In the order in which they first occur."""
-    return list(dict.fromkeys(run.case for run in runs))
+    """In the order in which they first occur; a failure to start is none."""
+    return list(dict.fromkeys(run.case for run in runs if run.figures))
 
 
 def values(runs: Sequence[Run], side: str, figure: str, case: str = "") -> list[float]:

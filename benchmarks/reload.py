@@ -40,7 +40,7 @@ QUESTION = Question(
     ),
     measure=TROUBLES.measure(FIGURES),
     rounds=2,
-    budget=300.0,
+    budget=310.0,
     shares="recovery",
     needs={"haproxy": NEEDS["haproxy"]},
     cores=2,

@@ -73,4 +73,5 @@ def load(folder: Path = RESULTS) -> dict[str, Result]:
 
 def _rounded(run: dict[str, Any]) -> dict[str, Any]:
     """Seven digits: more than any figure here is worth, and few enough to be read."""
-    return run | {"figures": {name: float(f"{value:.7g}") for name, value in run["figures"].items()}}
+    kept = {name: value for name, value in run.items() if name != "failed" or value}
+    return kept | {"figures": {name: float(f"{value:.7g}") for name, value in run["figures"].items()}}

@@ -8,18 +8,19 @@ kept.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import statistics
 import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
-import psutil
 
+from benchmarks.attempt import attempt
 from benchmarks.clients import Told, Work, clients, load
+from benchmarks.cost import pss
 from benchmarks.peers import POOLS
 from benchmarks.peers.pool import FAST, PACED, WORKERS, Pool, started
 from benchmarks.provider import provider
@@ -33,9 +34,10 @@ Sit = Callable[[str, str], Awaitable[Figures]]
 FIRST_EACH = 20  # requests of each kind per LiteLLM, one after another
 STEADY_FROM = 10  # the requests of a kind before this one still warm something up
 SERVED_PLAIN, SERVED_STREAMED = 1_800, 200
-KILLS, KILLS_WITHIN = 3, 10.0  # seconds; no further kill is begun after that
+KILLS, KILLS_WITHIN = 3, 5.0  # seconds; no further kill is begun after that
 REST = 1.0  # seconds between two deeds
 MORE_TRIES = 2
+SIT_WITHIN = 150.0  # seconds, tries included
 
 
 class RequestsLostError(RuntimeError):
@@ -47,7 +49,7 @@ class Sittings:
 
     def __init__(self, sit: Sit) -> None:
         self._sit = sit
-        self._kept: dict[tuple[str, int], Figures] = {}
+        self._kept: dict[tuple[str, int], Run] = {}
 
     def measure(self, figures: Sequence[Figure]) -> Measure:
         """The `measure` of a question that has these figures."""
@@ -57,9 +59,9 @@ class Sittings:
             async with provider() as url:
                 for number, side in in_turns(sides, rounds):
                     if (side, number) not in self._kept:
-                        self._kept[side, number] = await self._undisturbed(side, url)
+                        self._kept[side, number] = await attempt(side, number, self._undisturbed(side, url), SIT_WITHIN)
                     kept = self._kept[side, number]
-                    yield Run(side, number, {name: kept[name] for name in names if name in kept})
+                    yield replace(kept, figures={name: kept.figures[name] for name in names if name in kept.figures})
 
         return measured
 
@@ -77,7 +79,7 @@ async def at_start(side: str, provider_url: str) -> Figures:
     """A start, what it weighs, its first requests, 2,000 requests, and what it weighs then."""
     async with started(POOLS[side], provider_url) as (pool, boot):
         await asyncio.sleep(REST)
-        idle = pss(pool.processes())
+        idle = pss(process.pid for process in pool.processes())
         first = await first_requests(pool)
         for stream, requests in ((False, SERVED_PLAIN), (True, SERVED_STREAMED)):
             answered_all(await load(work(pool, stream=stream, connections=8, requests=requests)), requests)
@@ -86,7 +88,7 @@ async def at_start(side: str, provider_url: str) -> Figures:
             "ready": boot.ready,
             "answered": boot.answered,
             "idle": idle,
-            "served": pss(pool.processes()),
+            "served": pss(process.pid for process in pool.processes()),
             **first,
         }
 
@@ -141,15 +143,6 @@ def answered_all(told: Told, requests: int) -> None:
     """Raises RequestsLostError otherwise: what is measured after failures would be of another pool."""
     if told.answered != requests:
         raise RequestsLostError(f"{told.answered} of {requests} requests were answered: {dict(told.outcomes)}")
-
-
-def pss(processes: Sequence[psutil.Process]) -> float:
-    """The sum over these processes in MB; one that has just ended counts nothing."""
-    total = 0
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            total += process.memory_full_info().pss
-    return total / 1e6
 
 
 async def first_requests(pool: Pool) -> Figures:

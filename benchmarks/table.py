@@ -57,7 +57,19 @@ def lines(question: Question, runs: Sequence[Run]) -> Iterator[str]:
         figures = "".join(f"{digits(each):>10}" for each in (row.median, row.lowest, row.highest))
         yield f"  {row.side:<{width}}{figures}{ratio:>11}".rstrip()
     yield ""
+    yield from failures(runs)
     for goal in question.goals:
         verdict = goal.verdict(runs)
         word = {True: "met", False: "NOT MET", None: "unknown"}[verdict.met]
         yield f"{word:<8} {goal.text}: {verdict.measured}"
+
+
+def failures(runs: Sequence[Run]) -> Iterator[str]:
+    """A sentence for each reason for which a side has fewer figures than it should."""
+    found: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        if run.failed:
+            found.setdefault((run.side, run.failed), []).append(run)
+    for (side, why), of in found.items():
+        where = "; ".join(f"round {run.round + 1}{f', {run.case}' if run.case else ''}" for run in of)
+        yield f"{side} failed ({where}): {why}"

@@ -9,7 +9,6 @@ than LiteLLM keeps them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
@@ -99,8 +98,7 @@ class Plain:
     async def stop(self) -> None:
         if self._kept is not None:
             self._kept.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._kept
+            await asyncio.wait([self._kept])
         await self.program.stop()
 
     async def back(self, since: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import psutil
 
 POLL = 0.01  # seconds between two looks, which is the error of what is measured by them
 STOP_WITHIN = 40.0  # seconds; LiteLLM takes up to 30 to flush what it holds
+END_WITHIN = 10.0  # the same at the end, when nobody waits for anything any more
 
 
 class Log:
@@ -87,18 +89,19 @@ class Program:
         return []
 
     def signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            if self._process is not None:
-                self._process.send_signal(number)
+        """Not by asyncio's own means: they look first if it has ended, and so may take its exit status from asyncio."""
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
-    async def stop(self) -> None:
+    async def stop(self, within: float = END_WITHIN) -> None:
         """Asks it to end, and ends whatever has not after a while, or was left behind."""
         if self._process is None:
             return
         descendants = self.processes() if self.running else []
         self.signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), STOP_WITHIN)
+            await asyncio.wait_for(self._process.wait(), within)
         for left in descendants:
             with contextlib.suppress(psutil.NoSuchProcess):
                 left.kill()

@@ -14,7 +14,7 @@ from typing import ClassVar
 import psutil
 
 from benchmarks.peers.pool import START_WITHIN, WORKERS, Place, Pool
-from benchmarks.peers.program import Program
+from benchmarks.peers.program import STOP_WITHIN, Program
 
 STARTED = "Application startup complete"
 
@@ -80,7 +80,7 @@ class Uvicorn(_Workers):
         return sorted(child.pid for child in children if any("spawn_main" in word for word in child.cmdline()))
 
     async def _reload(self) -> None:
-        await self.master.stop()
+        await self.master.stop(STOP_WITHIN)
         since = len(self.master.log.lines())
         await self.master.start()
         await self._started(since)

@@ -8,7 +8,7 @@ from benchmarks import growth
 from benchmarks.growth import (
     EVENLY,
     FIGURES,
-    KINDS,
+    GROWTH,
     configuration,
     judge_evenly,
     judge_stream_cost,
@@ -70,7 +70,7 @@ def test_sizes_are_read_from_the_cases_in_order_and_by_kind():
 
 def test_what_has_to_grow_evenly_is_measured_at_three_sizes_at_least():
     assert {each.figure for each in EVENLY} <= {figure.name for figure in FIGURES}
-    assert {each.along for each in EVENLY} == set(KINDS)
+    assert {each.along for each in EVENLY} == set(GROWTH)
     assert min(map(len, (growth.REPLICAS, growth.STREAMS, growth.MODELS, growth.SERVED))) >= 3
     assert set(growth.SERVED) <= set(growth.MODELS)
 

@@ -270,6 +270,43 @@ def test_what_is_complete_is_kept_when_a_question_ends_early(trial, capsys, erro
     assert len(load(folder / "results")["made_up"].runs) == 18
 
 
+def test_an_interruption_says_what_is_kept_and_what_was_not_asked(trial, capsys):
+    questions, folder = trial
+
+    def interrupted(rounds, sides):
+        yield Run("litesup", 0, {"rate": 1.0}, "1 client")
+        raise KeyboardInterrupt
+
+    questions[0] = dataclasses.replace(questions[0], measure=interrupted)
+    assert run("--into", str(folder)) == 130
+    told = capsys.readouterr().out
+    assert "made_up        interrupted; no result of it" in told
+    assert "other          not asked" in told
+    assert "no page was written" in told
+
+
+@pytest.mark.parametrize(("side", "code"), [("nginx", 0), ("litesup", 1)])
+def test_a_side_that_fails_is_told_and_ours_must_not(trial, capsys, side, code):
+    questions, folder = trial
+
+    def fails(rounds, sides):
+        yield from measure(rounds, sides)
+        yield Run(side, 0, {}, failed="it ended")
+
+    questions[1] = dataclasses.replace(questions[1], measure=fails)
+    assert run("--into", str(folder)) == code
+    assert f"{side} failed (round 1): it ended" in capsys.readouterr().out
+    assert f"**{side} failed (round 1): it ended.**" in (folder / "benchmarks.md").read_text()
+
+
+def test_how_long_all_of_it_takes_at_most_is_reckoned_beforehand(trial, capsys):
+    questions, folder = trial
+    questions[1] = dataclasses.replace(questions[1], shares="made_up")
+    run("--into", str(folder))
+    assert "2 questions, at most 4 minutes" in capsys.readouterr().err, "180 s once, and what lies between"
+    assert int(re.findall(r"\d+", command.reckoned(list(asked()), None))[1]) <= ISSUED / 60
+
+
 def test_what_shares_the_runs_of_another_question_has_as_many_rounds(trial):
     questions, folder = trial
     questions[0] = dataclasses.replace(questions[0], budget=0.0)

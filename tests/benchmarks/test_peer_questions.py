@@ -146,8 +146,7 @@ async def test_a_peer_that_lost_requests_may_try_again_and_we_may_not(side: str)
     measured = Sittings(sit).measure([Figure("ready", "ready", "s", "less")])(1, [side])
     assert isinstance(measured, AsyncIterator)
     if side == "litesup":
-        with pytest.raises(RequestsLostError):
-            await anext(measured)
+        assert (await anext(measured)).failed == "2 of 3 requests were answered"
         assert sat == ["litesup"]
     else:
         assert (await anext(measured)).figures == {"ready": 1.0}
