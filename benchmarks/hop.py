@@ -42,9 +42,6 @@ FRONTS = {
     "relay": ("benchmarks.prototypes.relay",),
     "by-hand": ("benchmarks.prototypes.by_hand",),
     "aiohttp-only": ("benchmarks.prototypes.aiohttp_only",),
-    "own-front": ("benchmarks.prototypes.own_front",),
-    "own-tasks": ("benchmarks.prototypes.own_front", "--tasks"),
-    "lean-front": ("benchmarks.prototypes.lean_front",),
 }
 """What is started as `python -m … PORT SOCKET...`: the product, and prototypes that say what could be."""
 CONNECTIONS = (1, 64, 512)

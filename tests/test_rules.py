@@ -31,7 +31,7 @@ def balancer(settings: Settings) -> Balancer:
 
 def goes_by(made: Balancer, settings: Settings) -> dict[str, Any]:
     """What decides, of all parts. `settings` are those that the rules are made from."""
-    around, pool, house = made._surroundings, made._pool, made._house
+    around, pool, house = made._house.around, made._pool, made._house
     return {
         "line": rules.line(settings),
         "fleet": rules.fleet(settings),
@@ -44,7 +44,7 @@ def goes_by(made: Balancer, settings: Settings) -> dict[str, Any]:
         "bodies": (around.body_limit, around.held.limit),
         "pool": (pool._connect_timeout, pool._idle_timeout),
         "house": (house.limits, house.head_timeout, house.crowd._most, house.crowd._most_per_address),
-        "keepalive": made._settings.balancer.keepalive_timeout,
+        "keepalive": house.keepalive_timeout,
     }
 
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 
-from aiohttp import StreamReader
-
 from supervisor.balancer import refusals
 from supervisor.balancer.held import HeldBytes
-from supervisor.balancer.message import SMALL_BODY
+from supervisor.balancer.message import SMALL_BODY, Message
 from supervisor.balancer.upstream import Connection
 from supervisor.policy.access import Refusal
 
@@ -75,38 +73,39 @@ class ArrivingBody:
     __slots__ = (
         "_came",
         "_chunked",
-        "_content",
         "_counted",
         "_ended",
         "_hold",
         "_kept",
         "_length",
+        "_message",
         "_patience",
         "_size",
         "_together",
         "_waited",
+        "_wanted",
         "failure",
         "held",
     )
 
     def __init__(
         self,
-        content: StreamReader,
+        message: Message,
         *,
-        length: int | None,
         chunked: bool,
         hold: int,
         together: HeldBytes,
         patience: float,
     ) -> None:
-        """`length` is what the headers announce.
+        """`chunked` is how its end is told.
 
         `hold` is how many bytes are kept for sending them again, as far as there is room `together` with other bodies.
         `patience` is how many seconds of waiting for the client must bring LEAST_PROGRESS; the time in which the
         replica takes nothing does not count.
         """
-        self._content = content
-        self._length = length
+        self._message = message
+        self._length = None if chunked else message.length
+        self._wanted: asyncio.Future[None] | None = None  # somebody waits for more of it
         self._chunked = chunked
         self._hold = hold
         self._patience = patience
@@ -166,13 +165,9 @@ class ArrivingBody:
         began = loop.time()
         try:
             async with asyncio.timeout(max(0.0, self._patience - self._waited)):
-                piece = await self._content.readany()
+                piece = await self._more(loop)
         except TimeoutError:
             raise BadBody(refusals.SLOW_BODY) from None
-        except BadBody:
-            raise
-        except Exception as error:
-            raise BadBody(refusals.BAD_BODY) from error
         self._came += len(piece)
         if self._came >= LEAST_PROGRESS:
             self._waited, self._came = 0.0, 0
@@ -180,20 +175,34 @@ class ArrivingBody:
             self._waited += loop.time() - began
         return piece
 
+    async def _more(self, loop: asyncio.AbstractEventLoop) -> bytes:
+        message = self._message
+        while not message.unread and not message.complete and message.refusal is None:
+            self._wanted = loop.create_future()
+            message.when_more(self._wake)
+            try:
+                await self._wanted
+            finally:
+                message.when_more(None)
+                self._wanted = None
+        return self._read_nowait()
+
+    def _wake(self) -> None:
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
+
     def _read_nowait(self) -> bytes:
-        try:
-            return self._content.read_nowait()
-        except BadBody:
-            raise
-        except Exception as error:
-            raise BadBody(refusals.BAD_BODY) from error
+        refusal = self._message.refusal
+        if refusal is not None:
+            raise BadBody(refusal)
+        return self._message.read()
 
     def _take(self, piece: bytes) -> None:
         if piece:
             self._size += len(piece)
             if self.held:
                 self._kept.append(piece)
-        self._ended = self._content.at_eof()
+        self._ended = self._message.complete and not self._message.unread
 
     def forget(self) -> None:
         """Keeps nothing any more: this body will not be sent again."""

@@ -52,6 +52,9 @@ class Crowd(Generic[Connection]):
     def __len__(self) -> int:
         return len(self._seated) + len(self._standing)
 
+    def all(self) -> tuple[Connection, ...]:
+        return (*self._seated, *self._standing)
+
     @property
     def idle(self) -> int:
         return len(self._idle)

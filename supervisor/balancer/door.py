@@ -32,6 +32,9 @@ class Door:
         self._entering: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
         sock.setblocking(False)
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
+        )  # for who comes in too: one whose machine is gone is missed
         sock.listen(BACKLOG)
         self._open()
 

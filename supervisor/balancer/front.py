@@ -1,171 +1,357 @@
-"""One client's connection: aiohttp's handler of requests, behind the guard.
+"""One client's connection: what it sends goes through the guard, and its requests are answered one after the other.
 
-Owns what aiohttp's own handler leaves out: which bytes reach its parser (`guard`), how long a head may take, who makes
-room when all places are taken (`crowd`), and a close that does not take the last answer with it.
+Owns the connection's time and order: how long a head or the next request may take, which request is at work and which
+wait behind it, whether more is read, and a close that does not take the last answer with it. What is said to a request
+is its exchange's business.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import enum
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
-
-from aiohttp import hdrs, web
+from typing import cast
 
 from supervisor.balancer import refusals, replies
+from supervisor.balancer.alarm import Alarm
 from supervisor.balancer.crowd import Crowd, Place
+from supervisor.balancer.exchange import Exchange
 from supervisor.balancer.grammar import Limits
 from supervisor.balancer.guard import Guard
 from supervisor.balancer.headers import new_request_id
 from supervisor.balancer.message import Message
 from supervisor.balancer.reading import Readings
-from supervisor.policy.access import Refusal
+from supervisor.balancer.surroundings import Surroundings
+from supervisor.events import RequestFinished
+
+_log = logging.getLogger(__name__)
 
 LINGERING = 5.0
 """Seconds for which what a client still sends is read and thrown away after its answer: closing at once would make the
 kernel send a reset, which can overtake the answer."""
 
+READ_AHEAD = 128 * 1024
+"""Bytes of a body that may be here before somebody takes them; then no more is read."""
 
-@dataclass(frozen=True, slots=True)
+MOST_HELD = 64 * 1024
+"""Bytes that may come behind a request for a WebSocket before it has been answered; then no more is read."""
+
+AT_ONCE = 16
+"""Requests of one connection that are begun in one turn of the loop."""
+
+
+class State(enum.Enum):
+    BETWEEN = "between"  # two requests, or before the first
+    WORKING = "working"  # on a request
+    REST = "rest"  # of a body whose request has been answered already: it is thrown away
+    LEAVING = "leaving"  # everything has been said; what still comes is thrown away
+
+
+@dataclass(slots=True, eq=False)
 class House:
-    """What all connections share. `refused` is told of a request that aiohttp refused by itself."""
+    """What all connections share; they go by it from one request to the next. `quiet` is set when none is at work."""
 
     limits: Limits
     head_timeout: float
+    keepalive_timeout: float
     crowd: Crowd[ClientConnection]
-    refused: Callable[[Refusal, str], None]
+    around: Surroundings
+    quiet: asyncio.Event
 
 
-class ClientConnection(web.RequestHandler):
-    """`next_message` tells a handler what the guard found out, `readings` what heads mean that come from here.
+class ClientConnection(asyncio.Protocol):
+    """What its exchange needs of it is `relay.Client`."""
 
-    `serving` is set while a handler is at work.
-    """
+    __slots__ = (
+        "_alarm",
+        "_drained",
+        "_exchange",
+        "_guard",
+        "_head_is_due",
+        "_house",
+        "_line",
+        "_loop",
+        "_message",
+        "_reading_paused",
+        "_readings",
+        "_sink",
+        "_standing",
+        "_starting",
+        "_state",
+        "transport",
+        "writing_paused",
+    )
 
-    __slots__ = ("_guard", "_head_timer", "_house", "_wire", "readings", "serving", "standing")
-
-    def __init__(self, server: web.Server, house: House, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
-        super().__init__(server, loop=loop, lingering_time=LINGERING, **options)
+    def __init__(self, house: House, loop: asyncio.AbstractEventLoop) -> None:
         self._house = house
+        self._loop = loop
         self._guard = Guard(house.limits)
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._wire: asyncio.BaseTransport | None = None  # to its very end, where aiohttp forgets it earlier
-        self.readings = Readings("")
-        self.serving = False
-        self.standing = False
+        self._alarm = Alarm(loop, self._time_is_up)
+        self._state = State.BETWEEN
+        self._line: deque[Message] = deque()  # those that have begun to come, and wait for their turn
+        self._message: Message | None = None  # the one at work, or whose rest is thrown away
+        self._exchange: Exchange | None = None
+        self._starting = False
+        self._head_is_due = False
+        self._reading_paused = False
+        self._drained: asyncio.Future[None] | None = None  # somebody waits until the client has taken what was written
+        self._sink: Callable[[bytes], None] | None = None  # the protocol has been switched
+        self._readings = Readings("")
+        self._standing = False  # it has no place, and gets one answer, which no replica is asked for
+        self.transport: asyncio.Transport | None = None
+        self.writing_paused = False
 
-    def next_message(self) -> Message:
-        """What the guard knows of the request that aiohttp hands out next: both keep the order of the connection."""
-        return self._guard.messages.popleft()
+    # For those who own all connections.
 
     def make_room(self) -> None:
         """Ends the connection now. An orderly end would wait for a client that may never read what it was sent."""
-        self.force_close()
-        if self._wire is not None:
-            cast("asyncio.Transport", self._wire).abort()
+        if self.transport is not None:
+            self.transport.abort()
+
+    def end(self) -> None:
+        """Ends it in order, with no request at work."""
+        if self.transport is not None:
+            self._leave()
+
+    def cut(self) -> None:
+        """Ends what it works on."""
+        if self._exchange is not None:
+            self._exchange.cancel()
+
+    # For its exchange.
+
+    async def drained(self) -> None:
+        if self.writing_paused:
+            self._drained = self._loop.create_future()
+            await self._drained
+
+    def hand_over(self, sink: Callable[[bytes], None]) -> None:
+        self._sink = sink
+        self._read_on()
+        held = self._guard.switched()
+        if held:
+            sink(held)
+
+    def finished(self, *, keep_alive: bool) -> None:
+        house, message = self._house, self._message
+        assert message is not None
+        assert message.head is not None
+        self._exchange = None
+        house.crowd.end(self)
+        if not house.crowd.at_work:
+            house.quiet.set()
+        if self.transport is None:
+            return
+        if not keep_alive or self.transport.is_closing():
+            self._leave(linger=not message.complete or bool(self._line))
+        elif message.complete:
+            if message.head.websocket:
+                self._line += self._guard.declined()
+            self._turn_to_next()
+        else:
+            self._state = State.REST
+            self._alarm.set(self._loop.time() + LINGERING)
+            message.discard()
+            self._look()
 
     # asyncio.Protocol.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._wire = transport
+        self.transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         address = peer[0] if isinstance(peer, tuple) else ""
-        self.readings = Readings(address)
+        self._readings = Readings(address)
         place, leaving = self._house.crowd.arrive(self, address)
         if leaving is not None:
             leaving.make_room()
+        self._standing = place is Place.STANDING
         if place is Place.NONE:
-            cast("asyncio.Transport", transport).abort()
-        elif place is Place.STANDING:
-            self.standing = True
-            self._head_timer = self._loop.call_later(self._house.head_timeout, self._head_is_late)
+            self.transport.abort()
+        else:
+            self._alarm.set(self._loop.time() + self._patience)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._house.crowd.leave(self)
-        self._stop_timer()
-        self._wire = None
-        super().connection_lost(exc)
+        self._alarm.stop()
+        self._line.clear()
+        self.transport = None
+        if self._exchange is not None:
+            self._exchange.cancel()
 
     def data_received(self, data: bytes) -> None:
-        if not data:  # aiohttp asks its parser to go on with what it has
-            super().data_received(data)
-            return
-        guard = self._guard
-        for passed in guard.feed(data):
-            super().data_received(passed)
-        if guard.within_head:
-            if self._head_timer is None:
-                self._head_timer = self._loop.call_later(self._house.head_timeout, self._head_is_late)
-        elif self._head_timer is not None:
-            self._stop_timer()
+        if self._sink is not None:
+            self._sink(data)
+        elif self._state is not State.LEAVING:
+            self._take(self._guard.feed(data))
 
     def eof_received(self) -> None:
         """A client that has closed its side is gone: nobody can tell whether it still reads."""
-        if self.serving and self.transport is not None:
+        if (self._state is State.WORKING or self._line) and self.transport is not None:
             self.transport.abort()
 
-    # web.RequestHandler.
+    def pause_writing(self) -> None:
+        self.writing_paused = True
 
-    def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
-        super().set_parser(parser, data_received_cb)
-        for rest in self._guard.switched():
-            super().data_received(rest)
+    def resume_writing(self) -> None:
+        self.writing_paused = False
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
+        self._start_more()
 
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        if resp is replies.KEPT and hdrs.UPGRADE not in request.headers:
-            return resp, False  # it has been written, and neither aiohttp's parser nor the guard waits for what it says
-        response, reset = await super().finish_response(request, resp, start_time)
-        if not reset and response.keep_alive:
-            # Only the last request can be one for a WebSocket, and this one was not granted.
-            if not self._guard.messages:
-                for rest in self._guard.declined():
-                    super().data_received(rest)
-        elif not request.content.is_eof():
-            # A body that was refused raises that in whoever reads it: aiohttp too, which lingers by reading.
-            request.content.set_exception(cast("Any", None))
-            self._half_close()
-        return response, reset
+    # Inside: one request after the other.
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """In the shape of all other errors; neither the bytes nor the reason are repeated, as they may hold keys."""
-        request_id = new_request_id()
-        if status >= 500:
-            response = replies.broken(request_id)
+    def _take(self, begun: Sequence[Message]) -> None:
+        self._line += begun
+        match self._state:
+            case State.BETWEEN:
+                self._start()
+            case State.REST:
+                self._look_at_rest()
+        self._look()
+
+    def _turn_to_next(self) -> None:
+        self._state = State.BETWEEN
+        self._message = None
+        self._alarm.set(self._loop.time() + self._patience)
+        self._start()
+        self._look()
+
+    def _start(self) -> None:
+        """Begins what is next. A loop and no recursion: an answer may be over within its `begin`."""
+        if self._starting or not self._line:
+            return
+        self._starting = True
+        for _ in range(AT_ONCE):
+            if not self._line or self._state is not State.BETWEEN or self.writing_paused:
+                break
+            self._begin(self._line.popleft())
         else:
-            response = replies.refused(refusals.BAD_FIELD, request_id)
-            self._house.refused(refusals.BAD_FIELD, request_id)
-        response.force_close()
-        response.headers["Connection"] = "close"  # aiohttp takes what it cannot read for HTTP/1.0, and leaves it out
-        return response
+            self._loop.call_soon(self._start_more)
+        self._starting = False
 
-    # Inside.
+    def _start_more(self) -> None:
+        if self._state is State.BETWEEN:
+            self._start()
+            self._look()
+
+    def _begin(self, message: Message) -> None:
+        head = message.head
+        if head is None or message.refusal is not None:
+            self._refuse(message)
+            return
+        house = self._house
+        around = house.around
+        reading = self._readings.of(head, around.rules, around.rotation.key_headers)
+        self._exchange = exchange = Exchange(message, head, reading, around, self, self._loop, standing=self._standing)
+        self._state = State.WORKING
+        self._message = message
+        house.crowd.begin(self)
+        house.quiet.clear()
+        exchange.begin()
+
+    def _refuse(self, message: Message) -> None:
+        """Answers what cannot be read, or is not to be, and leaves: where the next request begins is not known."""
+        assert message.refusal is not None
+        around, line = self._house.around, message.line
+        request_id = new_request_id()
+        around.counters.requests += 1
+        around.events.publish(
+            RequestFinished(
+                method="UNKNOWN" if line is None else line.method.decode("ascii"),
+                route="other",
+                status=message.refusal.status,
+                outcome="refused",
+                slot=None,
+                attempts=0,
+                seconds=0.0,
+                request_id=request_id,
+            )
+        )
+        if self.transport is not None:
+            head_only = line is not None and line.method == b"HEAD"
+            reply = replies.refused(message.refusal, request_id)
+            self.transport.write(reply.written(keep_alive=False, head_only=head_only))
+            self._leave(linger=True)
+
+    def _look_at_rest(self) -> None:
+        """Of a body that nobody reads: when it has come, the next request can be told from it."""
+        message = self._message
+        assert message is not None
+        if message.refusal is not None:
+            self._leave(linger=True)
+        elif message.complete:
+            self._turn_to_next()
+
+    # Inside: what is waited for, and how it ends.
+
+    @property
+    def _patience(self) -> float:
+        """Seconds in which the next request has to begin."""
+        return self._house.head_timeout if self._standing else self._house.keepalive_timeout
+
+    def _look(self) -> None:
+        """Whether more may be read, and by when a head has to be there."""
+        receiving = self._guard.receiving
+        if self._line or self._guard.held > MOST_HELD:
+            self._stop_reading()
+        elif receiving is not None and receiving.unread > READ_AHEAD:
+            receiving.when_read(self._look)
+            self._stop_reading()
+        else:
+            self._read_on()
+        if self._state is State.LEAVING:
+            return
+        was_due = self._head_is_due
+        self._head_is_due = self._guard.within_head and not self._reading_paused
+        if self._head_is_due:
+            if not was_due:
+                self._alarm.set(self._loop.time() + self._house.head_timeout)
+        elif self._state is State.WORKING:
+            self._alarm.clear()
+        elif was_due:
+            self._alarm.set(self._loop.time() + self._patience)
+
+    def _stop_reading(self) -> None:
+        if not self._reading_paused and self.transport is not None and not self.transport.is_closing():
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _read_on(self) -> None:
+        if self._reading_paused and self.transport is not None and not self.transport.is_closing():
+            self._reading_paused = False
+            self.transport.resume_reading()
+
+    def _time_is_up(self) -> None:
+        if self.transport is None:
+            return
+        if self._head_is_due:
+            self._head_is_late()
+        elif self._state is State.BETWEEN and not self.transport.get_write_buffer_size():
+            self._leave()
+        else:
+            self.transport.abort()
 
     def _head_is_late(self) -> None:
-        self._head_timer = None
-        if self._guard.within_head:
-            for passed in self._guard.refuse(refusals.SLOW_HEAD):
-                super().data_received(passed)
-        elif self.standing and not self.serving:
-            self.force_close()
+        self._head_is_due = False
+        self._take(self._guard.refuse(refusals.SLOW_HEAD))
 
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _half_close(self) -> None:
+    def _leave(self, *, linger: bool = False) -> None:
+        """Ends the connection behind what has been written. `linger` is for a client that may still be sending."""
         transport = self.transport
-        if transport is not None and not transport.is_closing():
+        assert transport is not None
+        self._state = State.LEAVING
+        self._line.clear()
+        self._head_is_due = False
+        if linger and not transport.is_closing():
             with contextlib.suppress(OSError, RuntimeError, NotImplementedError):
                 transport.write_eof()
+            self._read_on()
+            self._alarm.set(self._loop.time() + LINGERING)
+        else:
+            transport.close()
+            self._alarm.set(self._loop.time() + self._house.around.response_timeout)  # for one who takes nothing of it

@@ -143,9 +143,13 @@ def read_fields(data: bytes | bytearray, begin: int, end: int, line: Line, limit
             continue
         sent.append((name, value))
         if lowered in fields:
+            if lowered in _ONCE:
+                raise Refused(refusals.BAD_FIELD, line)
             fields[lowered].append(value)
         else:
             fields[lowered] = [value]
+    if b"sec-websocket-key1" in fields:  # its handshake has a body that nothing announces
+        raise Refused(refusals.BAD_FIELD, line)
     hosted = b"host" in fields
     _check_host(fields.get(b"host", []), line)
     if not hosted and line.authority is not None:
@@ -186,6 +190,16 @@ def read_length(digits: bytes, limits: Limits) -> int | None:
     return None if limits.body is not None and length > limits.body else length
 
 
+# RFC 9110, section 5.3: what is no list stands once, or two programs go by different ones.
+_ONCE = frozenset({
+    b"content-location",
+    b"content-range",
+    b"content-type",
+    b"etag",
+    b"max-forwards",
+    b"server",
+    b"user-agent",
+})  # fmt: skip
 _METHODS = frozenset(method.encode() for method in METHODS)
 _NEVER = frozenset({b"CONNECT", b"TRACE"})
 

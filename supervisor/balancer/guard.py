@@ -1,10 +1,10 @@
-"""What a client sends, cut into messages and judged, before aiohttp's parser sees a byte of it. Sans-IO.
+"""What a client sends, cut into messages and judged. Sans-IO.
 
-Fed with bytes in whatever pieces they come, `Guard` returns those that may be passed on. It follows heads, lengths and
-chunks to know where the next head begins, so what is refused does not depend on how the bytes were split. aiohttp
-only ever gets messages that everybody reads alike: chunk extensions and trailers are left out, an absolute form is
-turned into a path, and in the place of a head that is refused stands `STAND_IN`, so that the refusal is answered in its
-turn. After a refusal, and after a message that ends its connection, nothing more is read.
+Fed with bytes in whatever pieces they come, `Guard` returns the messages whose heads they complete, and goes on giving
+those their bodies. It follows heads, lengths and chunks to know where the next head begins, so what is refused does
+not depend on how the bytes were split. Nobody behind it reads a byte again: heads come taken apart, bodies without
+their framing, chunk extensions and trailers not at all. What is refused is a message too, so that the refusal is
+answered in its turn. After it, and after a message that ends its connection, nothing more is read.
 
 Whatever the split, the first wrong byte decides. Each rule is therefore applied as soon as its bytes are there:
 the request line when it is complete, the bytes of the fields as they come, the fields when they are.
@@ -13,7 +13,7 @@ the request line when it is complete, the bytes of the fields as they come, the 
 from __future__ import annotations
 
 import enum
-from collections import deque
+from collections.abc import Sequence
 
 from supervisor.balancer import refusals
 from supervisor.balancer.grammar import (
@@ -29,8 +29,7 @@ from supervisor.balancer.grammar import (
     read_line,
     stray,
 )
-from supervisor.balancer.message import SMALL_BODY, Message
-from supervisor.balancer.passage import Passage
+from supervisor.balancer.message import Message
 from supervisor.balancer.template import LONGEST, Template
 from supervisor.policy.access import Refusal
 
@@ -39,12 +38,6 @@ LONGEST_CHUNK_LINE = 512
 
 MOST_EXTENSIONS = 16 * 1024
 """Bytes of chunk extensions in one body: they are paid for and mean nothing."""
-
-MOST_HELD = 64 * 1024
-"""Bytes that may come behind a request for a WebSocket before it has been answered."""
-
-STAND_IN = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\nContent-Length: 1\r\n\r\n"
-"""What aiohttp gets for a head that is refused. Its body never comes, so that the connection is closed slowly."""
 
 
 class Stage(enum.Enum):
@@ -58,15 +51,15 @@ class Stage(enum.Enum):
     CHUNK_END = enum.auto()
     TRAILERS = enum.auto()
     HELD = enum.auto()  # behind a request for a WebSocket: whose bytes these are depends on the answer
-    TUNNEL = enum.auto()
     OVER = enum.auto()  # nothing more is read
 
 
 class Guard:
-    """One client's connection, as bytes. `messages` are those that aiohttp has been given, in their order."""
+    """One client's connection, as bytes. `receiving` is the message whose body is being read."""
 
     __slots__ = (
         "_at",
+        "_begun",
         "_data",
         "_empty_line",
         "_extensions",
@@ -75,30 +68,27 @@ class Guard:
         "_line",
         "_line_end",
         "_longest_line",
-        "_message",
-        "_passage",
         "_scanned",
         "_size",
         "_stage",
         "_template",
         "_trailers",
-        "messages",
+        "receiving",
     )
 
     def __init__(self, limits: Limits) -> None:
-        self.messages: deque[Message] = deque()
+        self.receiving: Message | None = None
+        self._begun: list[Message] = []  # and not handed on yet
         self._limits = limits
         self._longest_line = line_limit(limits)
         self._stage = Stage.LINE
         self._data = b""  # what has been taken from neither the last pieces nor this one
         self._at = 0
-        self._passage = Passage()
         self._line: Line | None = None
         self._line_end = 0  # where its CR LF stands, in `_data`
         self._scanned = 0  # bytes of `_data` that no head may hold have been looked for up to here
         self._empty_line = False  # one before the request line has been passed over
         self._template: Template | None = None  # the last head, should the next one be the same
-        self._message: Message | None = None  # whose body is being read
         self._left = 0  # of a body with a length, or of a chunk
         self._size = 0  # of a chunked body so far
         self._extensions = 0
@@ -110,58 +100,68 @@ class Guard:
         return self._stage is Stage.FIELDS or (self._stage is Stage.LINE and (bool(self._data) or self._empty_line))
 
     @property
+    def held(self) -> int:
+        """How many bytes wait behind a request for a WebSocket."""
+        return len(self._data) if self._stage is Stage.HELD else 0
+
+    @property
     def over(self) -> bool:
         return self._stage is Stage.OVER
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """What aiohttp may have of `data`, and of what was kept from before, each message apart.
-
-        Apart, because aiohttp forgets what came before a message that it refuses by itself.
-        """
-        if self._template is not None and self._stage is Stage.LINE and not self._data and self._is_same_again(data):
-            return [data]
+    def feed(self, data: bytes) -> Sequence[Message]:
+        """The messages that begin with `data`, and with what was kept from before, in their order."""
+        if self._template is not None and self._stage is Stage.LINE and not self._data:
+            again = self._same_again(data)
+            if again is not None:
+                return (again,)
         if self._data:
             self._data += data
         else:
             self._data = data
         while self._at < len(self._data) and self._step():
             pass
-        ready = self._passage.collect()
         if self._at:
             self._data = self._data[self._at :]
             self._scanned = max(0, self._scanned - self._at)
             self._line_end -= self._at
             self._at = 0
-        return ready
+        begun, self._begun = self._begun, []
+        return begun
 
-    def refuse(self, refusal: Refusal) -> list[bytes]:
-        """Refuses what is being read, for a reason that does not lie in its bytes; returns what aiohttp has to have."""
+    def refuse(self, refusal: Refusal) -> Sequence[Message]:
+        """Refuses what is being read, for a reason that does not lie in its bytes; as `feed`."""
         self._refuse(refusal)
-        return self._passage.collect()
+        begun, self._begun = self._begun, []
+        return begun
 
-    def declined(self) -> list[bytes]:
-        """The request for a WebSocket got another answer: what came behind it is the next request."""
+    def declined(self) -> Sequence[Message]:
+        """The request for a WebSocket got another answer: what came behind it is the next request. As `feed`."""
         if self._stage is not Stage.HELD:
-            return []
+            return ()
         self._stage = Stage.LINE
         return self.feed(b"")
 
-    def switched(self) -> list[bytes]:
-        """The protocol has been switched: from now on bytes pass as they are."""
-        self._stage = Stage.TUNNEL
-        return self.feed(b"")
+    def switched(self) -> bytes:
+        """The protocol has been switched: what came behind the request is the first of what belongs to the other one.
 
-    def _is_same_again(self, data: bytes) -> bool:
+        Nothing more is to be fed.
+        """
+        held, self._data = self._data, b""
+        self._stage = Stage.OVER
+        return held
+
+    def _same_again(self, data: bytes) -> Message | None:
         """One whole request that is like the last one, as most are: the way through all stages at once."""
         template = self._template
         assert template is not None
         known = template.match(data, 0) if template.plain and not self._empty_line else None
-        if known is None or sum(known) != len(data) or known[1] > SMALL_BODY:
-            return False
+        if known is None or sum(known) != len(data):
+            return None
         message = Message(template.head, known[1])
-        message.body = data[known[0] :]
-        self.messages.append(message)
-        return True
+        if known[1]:
+            message.add(data[known[0] :])
+        message.complete = True
+        return message
 
     def _step(self) -> bool:
         """Goes on by one stage; False where more bytes are needed."""
@@ -179,12 +179,6 @@ class Guard:
             case Stage.TRAILERS:
                 return self._read_trailers()
             case Stage.HELD:
-                if len(self._data) - self._at > MOST_HELD:
-                    self._stage = Stage.OVER
-                return False
-            case Stage.TUNNEL:
-                self._passage.span(self._data, self._at, len(self._data))
-                self._at = len(self._data)
                 return False
             case Stage.OVER:
                 self._at = len(self._data)
@@ -239,16 +233,9 @@ class Guard:
 
     def _begin_message(self, head: Head, end: int, length: int) -> None:
         """A head has been read, up to `end`, and a body of that length may follow."""
-        message = self._message = Message(head, length)
-        self.messages.append(message)
-        self._passage.set_apart()
-        line = head.line
-        if line.authority is None:
-            self._passage.span(self._data, self._at, end)
-        else:
-            version = b" HTTP/1.0" if line.http_1_0 else b" HTTP/1.1"
-            host = b"" if head.hosted else b"\r\nHost: " + line.authority
-            self._passage.insert(line.method, b" ", line.target, version, host, self._data[self._line_end : end])
+        message = Message(head, length)
+        self._begun.append(message)
+        self.receiving = message
         self._at = end
         self._empty_line = False
         if head.chunked:
@@ -258,7 +245,6 @@ class Guard:
             self._left = length
             self._stage = Stage.BODY
         else:
-            message.body = b""
             self._end_message()
 
     def _incomplete(self, begin: int, limit: int, too_long: Refusal) -> bool:
@@ -275,21 +261,16 @@ class Guard:
     def _read_body(self) -> bool:
         begin, left = self._at, self._left
         taken = min(left, len(self._data) - begin)
-        if not taken:
-            return False
         end = self._at = begin + taken
-        self._passage.span(self._data, begin, end)
+        assert self.receiving is not None
+        self.receiving.add(self._data[begin:end])
         self._left = left - taken
         if taken < left:
             return False
         if self._stage is Stage.CHUNK:
             self._stage = Stage.CHUNK_END
-            return True
-        message = self._message
-        assert message is not None
-        if taken == message.length <= SMALL_BODY:
-            message.body = self._data[begin:end]
-        self._end_message()
+        else:
+            self._end_message()
         return True
 
     def _read_chunk_line(self) -> bool:
@@ -313,11 +294,6 @@ class Guard:
         if not size:
             self._stage = Stage.TRAILERS
             return True
-        self._passage.span(self._data, begin, end - extensions)
-        if extensions:
-            self._passage.insert(b"\r\n")
-        else:
-            self._passage.span(self._data, end, end + 2)
         self._left = size
         self._stage = Stage.CHUNK
         return True
@@ -325,7 +301,6 @@ class Guard:
     def _read_chunk_end(self) -> bool:
         there = self._data[self._at : self._at + 2]
         if there == b"\r\n":
-            self._passage.span(self._data, self._at, self._at + 2)
             self._at += 2
             self._stage = Stage.CHUNK_LINE
             return True
@@ -340,7 +315,6 @@ class Guard:
             return self._incomplete(begin, room, refusals.LONG_HEAD)
         self._scanned = self._at = end + 2
         if end == begin:
-            self._passage.insert(b"0\r\n\r\n")
             self._end_message()
             return True
         if not are_fields(data, begin, end + 2):
@@ -349,10 +323,10 @@ class Guard:
         return True
 
     def _end_message(self) -> None:
-        assert self._message is not None
-        assert self._message.head is not None
-        head = self._message.head
-        self._message = None
+        message, self.receiving = self.receiving, None
+        assert message is not None
+        assert message.head is not None
+        head = message.head
         self._line = None
         if head.websocket:
             self._stage = Stage.HELD
@@ -361,14 +335,14 @@ class Guard:
         else:
             # RFC 9112, section 9.6: what follows is not a request any more.
             self._stage = Stage.OVER
+        message.end()
 
     def _refuse(self, refusal: Refusal) -> bool:
-        if self._message is not None:
-            self._message.refuse(refusal)
-        elif self._stage is not Stage.OVER:
-            self.messages.append(Message(None, refusal=refusal, line=self._line))
-            self._passage.set_apart()
-            self._passage.insert(STAND_IN)
-        self._message = None
-        self._stage = Stage.OVER
+        message, self.receiving = self.receiving, None
+        if self._stage is not Stage.OVER:
+            self._stage = Stage.OVER
+            if message is not None:
+                message.refuse(refusal)
+            else:
+                self._begun.append(Message(None, refusal=refusal, line=self._line))
         return True

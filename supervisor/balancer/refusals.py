@@ -18,7 +18,10 @@ def _bad(code: str, message: str) -> Refusal:
 BAD_LINE = _bad("invalid_request_line", "the request line is not 'METHOD target HTTP/1.1'")
 BAD_TARGET = _bad("invalid_target", "the request's target must be a path, or an http URL whose authority is the Host")
 BAD_BYTE = _bad("invalid_character", "the request's head has a control character, or a line that does not end in CR LF")
-BAD_FIELD = _bad("invalid_header", "a header's name or value is invalid, or it is folded over several lines")
+BAD_FIELD = _bad(
+    "invalid_header",
+    "a header's name or value is invalid, folded over several lines, or there twice where once is right",
+)
 BAD_HOST = _bad("invalid_host", "there must be exactly one Host, and it must be a name or an address, and a port")
 BAD_LENGTH = _bad("invalid_content_length", "Content-Length must be one number, and stand alone")
 BAD_CODING = _bad(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-
-from aiohttp import web
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from supervisor.balancer import replies
 from supervisor.balancer.response_head import Framing, ResponseHead
@@ -27,27 +27,51 @@ class ClientGone(Exception):
     """The client's connection has ended before its response did."""
 
 
+class Client(Protocol):
+    """A client's connection, as far as one exchange needs it."""
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """None when it has ended."""
+        ...
+
+    @property
+    def writing_paused(self) -> bool:
+        """Whether what was written waits for the client to take it."""
+        ...
+
+    def drained(self) -> Awaitable[None]:
+        """Returns when the client has taken what was written."""
+        ...
+
+    def hand_over(self, sink: Callable[[bytes], None]) -> None:
+        """What the client sends from now on, and has sent behind its request, is another protocol's."""
+        ...
+
+    def finished(self, *, keep_alive: bool) -> None:
+        """The exchange is over; whether the connection can serve another."""
+        ...
+
+
 class ClientStream:
     """The client's end of one response: bytes go out as they are given, framed as announced."""
 
     __slots__ = (
         "_chunked",
+        "_client",
         "_events",
         "_framing",
         "_patience",
-        "_protocol",
-        "_request",
         "_tail",
         "_transport",
         "begun",
     )
 
-    def __init__(self, request: web.BaseRequest, *, patience: float) -> None:
+    def __init__(self, client: Client, *, patience: float) -> None:
         """`patience` is how many seconds the client may take nothing of what waits for it."""
-        self._request = request
+        self._client = client
         self._patience = patience
-        self._protocol = request.protocol
-        self._transport = request.transport
+        self._transport = client.transport
         self._framing = Framing.NONE
         self._chunked = self._events = False
         self._tail = b""
@@ -70,14 +94,12 @@ class ClientStream:
         transport = self._transport
         if transport is None or transport.is_closing():
             raise ClientGone
-        if self._protocol.writing_paused:
+        if self._client.writing_paused:
             try:
                 async with asyncio.timeout(self._patience):
-                    await self._request.writer.drain()
+                    await self._client.drained()
             except TimeoutError:
                 transport.abort()
-                raise ClientGone from None
-            except ConnectionError:
                 raise ClientGone from None
 
     def interim(self, head: bytes) -> None:
@@ -86,12 +108,16 @@ class ClientStream:
         if not self.begun and transport is not None and not transport.is_closing():
             transport.write(head)
 
+    def reply(self, written: bytes) -> None:
+        """A whole response, instead of any other."""
+        self._put(written)
+
     @property
     def at_event_boundary(self) -> bool:
         """Whether this is a stream of events, and ends so far where one of them does."""
         return self._events and (not self._tail or self._tail.endswith(_BOUNDARIES))
 
-    async def break_off(self, event: bytes = b"") -> None:
+    def break_off(self, event: bytes = b"") -> None:
         """Ends the connection so that the response cannot look complete, after one last event if there is one."""
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -128,7 +154,7 @@ class ClientStream:
             return False
         if data:
             transport.write(data)
-        return not self._protocol.writing_paused
+        return not self._client.writing_paused
 
 
 async def relay_response(
@@ -154,7 +180,7 @@ async def relay_response(
         if not connection.complete:
             await pass_on(connection, client, upstream)
     except UpstreamError as error:
-        await client.break_off(replies.error_event(route, str(error)) if client.at_event_boundary else b"")
+        client.break_off(replies.error_event(route, str(error)) if client.at_event_boundary else b"")
         raise
 
 

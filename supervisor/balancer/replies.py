@@ -1,4 +1,4 @@
-"""What the balancer answers by itself: refusals, failures and the pool's health.
+"""What the balancer answers by itself: refusals, failures and the pool's health. Pure, but for the date.
 
 Owns the shapes and the wording. Errors have the shape that OpenAI's clients read; those that may be repeated say so in
 the headers that these clients obey.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any
-
-from aiohttp import web
 
 from supervisor.balancer.refusals import METHODS
 from supervisor.policy.access import Refusal
@@ -32,11 +34,31 @@ _TYPES = {
     504: "timeout_error",
     505: "invalid_request_error",
 }
-# A server is not obliged to name its make and version; these hide the library's.
-_SERVER = {"Server": "litesup"}
 
 
-def refused(refusal: Refusal, request_id: str) -> web.Response:
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that is all here. `headers` are those that its status and body have to come with."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def written(self, *, keep_alive: bool, http_1_0: bool = False, head_only: bool = False) -> bytes:
+        """As it goes to the client. `head_only` is true for HEAD."""
+        fields = [f"{name}: {value}\r\n" for name, value in self.headers.items()]
+        if not keep_alive:
+            fields.append("Connection: close\r\n")
+        elif http_1_0:
+            fields.append("Connection: keep-alive\r\n")
+        head = (
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n{''.join(fields)}"
+            f"Content-Length: {len(self.body)}\r\nDate: {formatdate(usegmt=True)}\r\nServer: litesup\r\n\r\n"
+        )
+        return head.encode("ascii", "replace") + (b"" if head_only else self.body)
+
+
+def refused(refusal: Refusal, request_id: str) -> Reply:
     """With the headers that its status has to come with: RFC 9110, section 15."""
     match refusal.status:
         case 401:
@@ -50,27 +72,27 @@ def refused(refusal: Refusal, request_id: str) -> web.Response:
     return _error(refusal.status, refusal.code, refusal.message, request_id, headers)
 
 
-def unavailable(message: str, request_id: str, *, retry_after: float) -> web.Response:
+def unavailable(message: str, request_id: str, *, retry_after: float) -> Reply:
     """503: nobody can take the request now. `retry_after` is in seconds."""
     return _error(503, "no_replica_ready", message, request_id, _retry_after(retry_after))
 
 
-def failed(message: str, request_id: str, *, repeatable: bool) -> web.Response:
+def failed(message: str, request_id: str, *, repeatable: bool) -> Reply:
     """502: a replica took the request and gave no answer that could be passed on."""
     return _error(502, "replica_failed", message, request_id, {"X-Should-Retry": "true" if repeatable else "false"})
 
 
-def timed_out(message: str, request_id: str) -> web.Response:
+def timed_out(message: str, request_id: str) -> Reply:
     """504: a replica took the request and was silent for too long."""
     return _error(504, "replica_timeout", message, request_id, {"X-Should-Retry": "false"})
 
 
-def broken(request_id: str) -> web.Response:
+def broken(request_id: str) -> Reply:
     """500: the balancer itself failed; its log says how."""
     return _error(500, "internal_error", "the request could not be handled; see litesup's log", request_id, {})
 
 
-def health(path: str, status: Status, request_id: str) -> web.Response:
+def health(path: str, status: Status, request_id: str) -> Reply:
     """200 while at least one replica is ready and the daemon is not stopping."""
     ready = status.ready_replicas > 0 and status.daemon.condition is not Condition.STOPPING
     document: dict[str, Any]
@@ -121,7 +143,7 @@ def _pool_document(status: Status, *, ready: bool) -> dict[str, Any]:
     }
 
 
-def _error(status: int, code: str, message: str, request_id: str, headers: dict[str, str]) -> web.Response:
+def _error(status: int, code: str, message: str, request_id: str, headers: dict[str, str]) -> Reply:
     return _json(status, _error_document(status, code, message), request_id, headers)
 
 
@@ -130,36 +152,11 @@ def _error_document(status: int, code: str, message: str) -> dict[str, Any]:
     return {"error": {"message": f"litesup: {message}", "type": kind, "param": None, "code": code}}
 
 
-def _json(status: int, document: dict[str, Any], request_id: str, headers: dict[str, str]) -> web.Response:
-    return web.Response(
-        status=status,
-        body=json.dumps(document).encode(),
-        content_type="application/json",
-        headers={**_SERVER, "X-Request-Id": request_id, **headers},
-    )
+def _json(status: int, document: dict[str, Any], request_id: str, headers: dict[str, str]) -> Reply:
+    fields = {"Content-Type": "application/json", "X-Request-Id": request_id, **headers}
+    return Reply(status, fields, json.dumps(document).encode())
 
 
 def _event(document: dict[str, Any], *, name: str | None = None) -> bytes:
     head = f"event: {name}\n" if name else ""
     return f"{head}data: {json.dumps(document)}\n\n".encode()
-
-
-class Answered(web.StreamResponse):
-    """Tells aiohttp that the response has been written already, and whether the connection can serve another.
-
-    There is one of each for all requests, so nobody may change them.
-    """
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._keep_alive = keep_alive
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        return None
-
-
-KEPT = Answered(keep_alive=True)
-CLOSING = Answered(keep_alive=False)

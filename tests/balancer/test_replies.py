@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from supervisor.balancer import refusals, replies
+from supervisor.balancer.replies import Reply
 from supervisor.policy.access import Refusal
 from supervisor.status import (
     BalancerStatus,
@@ -20,8 +22,7 @@ from supervisor.status import (
 )
 
 
-def body(response: web.Response) -> Any:
-    assert isinstance(response.body, bytes)
+def body(response: Reply) -> Any:
     return json.loads(response.body)
 
 
@@ -58,7 +59,7 @@ def test_errors_have_openais_shape(response):
     assert set(error) == {"message", "type", "param", "code"}
     assert error["message"].startswith("litesup: ")
     assert response.headers["X-Request-Id"] == "id"
-    assert response.content_type == "application/json"
+    assert response.headers["Content-Type"] == "application/json"
 
 
 def test_retry_after_is_whole_seconds_and_milliseconds_for_those_who_read_them():
@@ -97,3 +98,21 @@ def test_the_last_event_of_a_cut_stream_is_one_whole_event_in_the_dialect_of_the
 
 def test_a_cut_stream_of_an_api_that_is_not_known_gets_no_event_of_another_one():
     assert replies.error_event("other", "the replica closed the connection") == b""
+
+
+def test_a_reply_says_how_long_it_is_when_it_was_written_and_whether_it_is_the_last():
+    reply = Reply(404, {"X-A": "b"}, b"hello")
+    head, _, sent = reply.written(keep_alive=False).partition(b"\r\n\r\n")
+    start, *fields = head.decode().split("\r\n")
+    assert (start, sent) == ("HTTP/1.1 404 Not Found", b"hello")
+    named = dict(field.split(": ", 1) for field in fields)
+    assert datetime.now(UTC) - parsedate_to_datetime(named.pop("Date")) < timedelta(minutes=1)
+    assert named == {"X-A": "b", "Connection": "close", "Content-Length": "5", "Server": "litesup"}
+
+
+def test_a_reply_to_head_has_no_body_and_one_of_1_0_says_that_it_is_not_the_last():
+    reply = Reply(200, {}, b"hello")
+    assert reply.written(keep_alive=True, head_only=True).endswith(b"litesup\r\n\r\n")
+    assert b"\r\nContent-Length: 5\r\n" in reply.written(keep_alive=True, head_only=True)
+    assert b"Connection" not in reply.written(keep_alive=True)
+    assert b"\r\nConnection: keep-alive\r\n" in reply.written(keep_alive=True, http_1_0=True)

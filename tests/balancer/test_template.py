@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from supervisor.balancer.grammar import Head, Limits, Refused, read_fields, read_line
 from supervisor.balancer.guard import Guard
+from supervisor.balancer.message import Message
 from supervisor.balancer.template import LONGEST, Template
 
 LIMITS = Limits(head=200, target=100, body=10_000)
@@ -98,32 +99,34 @@ def test_a_connection_that_repeats_itself_is_read_as_one_that_does_not(requests:
     cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=5)))
     pieces = [stream[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
     guard, forgetful = Guard(LIMITS), Guard(LIMITS)
-    passed = b"".join(out for piece in pieces for out in guard.feed(piece))
-    expected = b""
+    messages = [message for piece in pieces for message in guard.feed(piece)]
+    expected: list[Message] = []
     for at in range(len(stream)):
         forgetful._template = None
-        expected += b"".join(forgetful.feed(stream[at : at + 1]))
-    assert passed == expected
-    assert [(each.head, each.length, each.refusal) for each in guard.messages] == [
-        (each.head, each.length, each.refusal) for each in forgetful.messages
-    ]
+        expected += forgetful.feed(stream[at : at + 1])
+    assert list(map(shown, messages)) == list(map(shown, expected))
 
 
-def test_what_repeats_itself_is_read_once_and_a_whole_small_body_comes_with_it():
+def shown(message: Message) -> tuple[object, ...]:
+    return message.head, message.length, message.refusal, message.complete, message.read()
+
+
+def test_what_repeats_itself_is_read_once_and_a_whole_body_comes_with_it():
     guard = Guard(LIMITS)
-    for body in (b"hello", b"again", b"", b"\r\n" * 60):
-        guard.feed(POST.replace(b"5", b"%d" % len(body)) + body)
-    heads = [message.head for message in guard.messages]
-    assert all(head is heads[0] for head in heads)
-    assert [message.body for message in guard.messages] == [b"hello", b"again", b"", b"\r\n" * 60]
-    guard.feed(POST + b"hel")
-    guard.feed(b"lo")
-    assert guard.messages[-1].body is None
+    bodies = (b"hello", b"again", b"", b"\r\n" * 60)
+    messages = [message for body in bodies for message in guard.feed(POST.replace(b"5", b"%d" % len(body)) + body)]
+    assert all(message.head is messages[0].head for message in messages)
+    assert all(message.complete for message in messages)
+    assert [message.read() for message in messages] == list(bodies)
+    (half,) = guard.feed(POST + b"hel")
+    assert half.head is messages[0].head
+    assert not half.complete
 
 
 def test_a_long_head_is_not_kept_while_a_connection_idles():
     limits = Limits(head=LONGEST * 2, target=100)
     guard = Guard(limits)
     long = GET[:-2] + b"Cookie: " + b"x" * LONGEST + b"\r\n\r\n"
-    assert guard.feed(long) == guard.feed(long)
-    assert guard.messages[0].head is not guard.messages[1].head
+    (first,), (second,) = guard.feed(long), guard.feed(long)
+    assert first.head == second.head
+    assert first.head is not second.head

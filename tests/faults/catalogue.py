@@ -511,7 +511,7 @@ _CLIENTS = _in(
         "client-leaves-waiting",
         "clients leave before their answer begins",
         f"{NOTHING}; the replicas' connections are closed",
-        "balancer.server:Balancer.start",
+        "balancer.front:ClientConnection",
         "a_client_that_leaves_before_its_answer_leaves_nothing",
         "test_guide.py::test_a_client_that_leaves_is_left_by_the_provider_call_too",
     ),
@@ -526,7 +526,7 @@ _CLIENTS = _in(
         "client-leaves-streaming",
         "a client leaves in the middle of a stream",
         f"{NOTHING}; the replica's connection is closed",
-        "balancer.server:Balancer.start",
+        "balancer.front:ClientConnection",
         "a_client_that_leaves_its_stream_is_left_by_the_replica_too",
     ),
     (

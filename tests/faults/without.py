@@ -86,10 +86,10 @@ def _a_kept_connection_for_probes() -> None:
 def _what_is_cut_looks_whole() -> None:
     from supervisor.balancer.relay import ClientStream
 
-    async def orderly(self: ClientStream, event: bytes = b"") -> None:
+    def orderly(self: ClientStream, event: bytes = b"") -> None:
         self.put([], last=True)
-        if self._request.transport is not None:
-            self._request.transport.close()
+        if self._transport is not None:
+            self._transport.close()
 
     ClientStream.break_off = orderly  # type: ignore[method-assign]
 
@@ -188,13 +188,9 @@ def _bodies_may_be_late() -> None:
 
 
 def _who_leaves_is_not_noticed() -> None:
-    from aiohttp import web
+    from supervisor.balancer.exchange import Exchange
 
-    class Unaware(web.Server):
-        def __init__(self, handler: Any, **options: Any) -> None:
-            super().__init__(handler, **{**options, "handler_cancellation": False})
-
-    _module("aiohttp.web").Server = Unaware
+    Exchange.cancel = lambda self: None  # type: ignore[method-assign]
 
 
 def _children_are_left() -> None:

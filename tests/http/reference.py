@@ -13,6 +13,7 @@ TOKEN = frozenset(b"!#$%&'*+-.^_`|~" + (string.ascii_letters + string.digits).en
 TEXT = frozenset({9, *range(0x20, 0x7F), *range(0x80, 0x100)})
 HEX = frozenset(string.hexdigits.encode())
 METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"}
+ONCE = {b"content-type", b"content-location", b"content-range", b"etag", b"max-forwards", b"server", b"user-agent"}
 NAME = frozenset((string.ascii_letters + string.digits + "._~!$&'()*+;=-").encode())
 
 
@@ -80,6 +81,8 @@ def _request(stream: bytes, head_limit: int, target_limit: int, body_limit: int)
     named: dict[bytes, list[bytes]] = {}
     for name, value in fields:
         named.setdefault(name.lower(), []).append(value)
+    _need(all(len(values) == 1 or name not in ONCE for name, values in named.items()))
+    _need(b"sec-websocket-key1" not in named)  # announces nothing, and has a body
     old = version == b"HTTP/1.0"
     hosts = named.get(b"host", [])
     _need(len(hosts) == 1 or (old and not hosts))

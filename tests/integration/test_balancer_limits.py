@@ -182,7 +182,7 @@ async def test_who_makes_room_is_gone_also_when_it_does_not_read(directory: Path
         # What is left of an answer that the client does not take.
         transport.write(b"x" * 50_000_000)
         assert (await b.ask("GET", "/v1/models", KEY)).status == 200
-        await eventually(lambda: connection._wire is None, within=10)
+        await eventually(lambda: connection.transport is None, within=10)
 
 
 @on_both_loops
