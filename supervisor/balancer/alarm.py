@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 
 class Alarm:
-    """Calls `act` at the moment that was set last, on the loop's clock, unless it is cleared before."""
+    """Calls `act` at the moment that was set last, on the loop's clock."""
 
     __slots__ = ("_act", "_at", "_loop", "_rings_at", "_timer")
 
@@ -26,9 +26,6 @@ class Alarm:
         self._at = at
         if at < self._rings_at:
             self._wind(at)
-
-    def clear(self) -> None:
-        self._at = math.inf
 
     def stop(self) -> None:
         """For good."""

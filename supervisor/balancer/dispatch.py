@@ -88,13 +88,20 @@ class Dispatch:
 
     async def head_from(self, connection: Connection, upstream: Upstream) -> ResponseHead:
         """Raises UpstreamError, also when the replica is given up."""
-        self._waits_on = connection
-        upstream.unanswered.add(self)
+        self.waits_on(connection, upstream)
         try:
             return await connection.head()
         finally:
-            upstream.unanswered.discard(self)
-            self._waits_on = None
+            self.waits_no_more(upstream)
+
+    def waits_on(self, connection: Connection, upstream: Upstream) -> None:
+        """The request has been sent, and no answer has come."""
+        self._waits_on = connection
+        upstream.unanswered.add(self)
+
+    def waits_no_more(self, upstream: Upstream) -> None:
+        upstream.unanswered.discard(self)
+        self._waits_on = None
 
     def give_up(self) -> None:
         """The replica that should answer hangs: goes to another one, if the request may. Called by the rotation."""

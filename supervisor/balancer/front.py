@@ -51,9 +51,15 @@ class State(enum.Enum):
     LEAVING = "leaving"  # everything has been said; what still comes is thrown away
 
 
+# Until Python 3.12, looking up an enum's member in its class is a call, and this happens ten times for each request.
+BETWEEN, WORKING, REST, LEAVING = State
+
+
 @dataclass(slots=True, eq=False)
 class House:
-    """What all connections share; they go by it from one request to the next. `quiet` is set when none is at work."""
+    """What all connections share; they go by it from one request to the next. `quiet` is set when none is at work any
+    more, for whoever clears it first.
+    """
 
     limits: Limits
     head_timeout: float
@@ -91,7 +97,7 @@ class ClientConnection(asyncio.Protocol):
         self._loop = loop
         self._guard = Guard(house.limits)
         self._alarm = Alarm(loop, self._time_is_up)
-        self._state = State.BETWEEN
+        self._state = BETWEEN
         self._line: deque[Message] = deque()  # those that have begun to come, and wait for their turn
         self._message: Message | None = None  # the one at work, or whose rest is thrown away
         self._exchange: Exchange | None = None
@@ -149,11 +155,11 @@ class ClientConnection(asyncio.Protocol):
         if not keep_alive or self.transport.is_closing():
             self._leave(linger=not message.complete or bool(self._line))
         elif message.complete:
-            if message.head.websocket:
-                self._line += self._guard.declined()
             self._turn_to_next()
+            if message.head.websocket:
+                self._take(self._guard.declined())
         else:
-            self._state = State.REST
+            self._state = REST
             self._alarm.set(self._loop.time() + LINGERING)
             message.discard()
             self._look()
@@ -172,7 +178,7 @@ class ClientConnection(asyncio.Protocol):
         if place is Place.NONE:
             self.transport.abort()
         else:
-            self._alarm.set(self._loop.time() + self._patience)
+            self._expect_next()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._house.crowd.leave(self)
@@ -185,41 +191,49 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._sink is not None:
             self._sink(data)
-        elif self._state is not State.LEAVING:
+        elif self._state is not LEAVING:
             self._take(self._guard.feed(data))
 
     def eof_received(self) -> None:
         """A client that has closed its side is gone: nobody can tell whether it still reads."""
-        if (self._state is State.WORKING or self._line) and self.transport is not None:
+        if (self._state is WORKING or self._line) and self.transport is not None:
             self.transport.abort()
 
     def pause_writing(self) -> None:
         self.writing_paused = True
+        if self._state is BETWEEN:
+            self._expect_next()
 
     def resume_writing(self) -> None:
         self.writing_paused = False
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
-        self._start_more()
+        if self._state is BETWEEN:
+            self._expect_next()
+            self._start_more()
 
     # Inside: one request after the other.
 
     def _take(self, begun: Sequence[Message]) -> None:
-        self._line += begun
-        match self._state:
-            case State.BETWEEN:
+        if len(begun) == 1 and self._state is BETWEEN and not self._line and not self.writing_paused:
+            self._begin(begun[0])
+        else:
+            self._line += begun
+            if self._state is BETWEEN:
                 self._start()
-            case State.REST:
+            elif self._state is REST:
                 self._look_at_rest()
         self._look()
 
     def _turn_to_next(self) -> None:
-        self._state = State.BETWEEN
+        self._state = BETWEEN
         self._message = None
-        self._alarm.set(self._loop.time() + self._patience)
-        self._start()
-        self._look()
+        if not self._head_is_due:
+            self._expect_next()
+        if self._line or self._reading_paused:
+            self._start()
+            self._look()
 
     def _start(self) -> None:
         """Begins what is next. A loop and no recursion: an answer may be over within its `begin`."""
@@ -227,7 +241,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._starting = True
         for _ in range(AT_ONCE):
-            if not self._line or self._state is not State.BETWEEN or self.writing_paused:
+            if not self._line or self._state is not BETWEEN or self.writing_paused:
                 break
             self._begin(self._line.popleft())
         else:
@@ -235,7 +249,7 @@ class ClientConnection(asyncio.Protocol):
         self._starting = False
 
     def _start_more(self) -> None:
-        if self._state is State.BETWEEN:
+        if self._state is BETWEEN:
             self._start()
             self._look()
 
@@ -248,10 +262,9 @@ class ClientConnection(asyncio.Protocol):
         around = house.around
         reading = self._readings.of(head, around.rules, around.rotation.key_headers)
         self._exchange = exchange = Exchange(message, head, reading, around, self, self._loop, standing=self._standing)
-        self._state = State.WORKING
+        self._state = WORKING
         self._message = message
         house.crowd.begin(self)
-        house.quiet.clear()
         exchange.begin()
 
     def _refuse(self, message: Message) -> None:
@@ -289,32 +302,38 @@ class ClientConnection(asyncio.Protocol):
 
     # Inside: what is waited for, and how it ends.
 
-    @property
-    def _patience(self) -> float:
-        """Seconds in which the next request has to begin."""
-        return self._house.head_timeout if self._standing else self._house.keepalive_timeout
+    def _expect_next(self) -> None:
+        """The next request has to begin, and the client to take the last answer before that, within its time."""
+        house = self._house
+        if self.writing_paused:
+            seconds = house.around.response_timeout
+        else:
+            seconds = house.head_timeout if self._standing else house.keepalive_timeout
+        self._alarm.set(self._loop.time() + seconds)
 
     def _look(self) -> None:
         """Whether more may be read, and by when a head has to be there."""
-        receiving = self._guard.receiving
-        if self._line or self._guard.held > MOST_HELD:
+        guard = self._guard
+        if guard.between and not self._line and not self._reading_paused and not self._head_is_due:
+            return  # as nearly always
+        if self.transport is None:
+            return
+        receiving = guard.receiving
+        if self._line or guard.held > MOST_HELD:
             self._stop_reading()
         elif receiving is not None and receiving.unread > READ_AHEAD:
             receiving.when_read(self._look)
             self._stop_reading()
         else:
             self._read_on()
-        if self._state is State.LEAVING:
+        if self._state is LEAVING:
             return
         was_due = self._head_is_due
-        self._head_is_due = self._guard.within_head and not self._reading_paused
-        if self._head_is_due:
-            if not was_due:
-                self._alarm.set(self._loop.time() + self._house.head_timeout)
-        elif self._state is State.WORKING:
-            self._alarm.clear()
-        elif was_due:
-            self._alarm.set(self._loop.time() + self._patience)
+        self._head_is_due = guard.within_head and not self._reading_paused
+        if self._head_is_due and not was_due:
+            self._alarm.set(self._loop.time() + self._house.head_timeout)
+        elif was_due and not self._head_is_due:
+            self._expect_next()
 
     def _stop_reading(self) -> None:
         if not self._reading_paused and self.transport is not None and not self.transport.is_closing():
@@ -327,11 +346,14 @@ class ClientConnection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _time_is_up(self) -> None:
+        """Of whatever was waited for last. While a request is at work that is nothing."""
         if self.transport is None:
             return
         if self._head_is_due:
             self._head_is_late()
-        elif self._state is State.BETWEEN and not self.transport.get_write_buffer_size():
+        elif self._state is WORKING:
+            return
+        elif self._state is BETWEEN and not self.transport.get_write_buffer_size():
             self._leave()
         else:
             self.transport.abort()
@@ -344,7 +366,7 @@ class ClientConnection(asyncio.Protocol):
         """Ends the connection behind what has been written. `linger` is for a client that may still be sending."""
         transport = self.transport
         assert transport is not None
-        self._state = State.LEAVING
+        self._state = LEAVING
         self._line.clear()
         self._head_is_due = False
         if linger and not transport.is_closing():

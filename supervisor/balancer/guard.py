@@ -54,6 +54,10 @@ class Stage(enum.Enum):
     OVER = enum.auto()  # nothing more is read
 
 
+# Until Python 3.12, looking up an enum's member in its class is a call, and this happens often with each request.
+LINE, FIELDS, BODY, CHUNK_LINE, CHUNK, CHUNK_END, TRAILERS, HELD, OVER = Stage
+
+
 class Guard:
     """One client's connection, as bytes. `receiving` is the message whose body is being read."""
 
@@ -81,7 +85,7 @@ class Guard:
         self._begun: list[Message] = []  # and not handed on yet
         self._limits = limits
         self._longest_line = line_limit(limits)
-        self._stage = Stage.LINE
+        self._stage = LINE
         self._data = b""  # what has been taken from neither the last pieces nor this one
         self._at = 0
         self._line: Line | None = None
@@ -95,22 +99,27 @@ class Guard:
         self._trailers = 0
 
     @property
+    def between(self) -> bool:
+        """Whether the next byte begins a request, and nothing is left of any before it."""
+        return self._stage is LINE and not self._data and not self._empty_line
+
+    @property
     def within_head(self) -> bool:
         """Whether a head has begun and is not complete."""
-        return self._stage is Stage.FIELDS or (self._stage is Stage.LINE and (bool(self._data) or self._empty_line))
+        return self._stage is FIELDS or (self._stage is LINE and (bool(self._data) or self._empty_line))
 
     @property
     def held(self) -> int:
         """How many bytes wait behind a request for a WebSocket."""
-        return len(self._data) if self._stage is Stage.HELD else 0
+        return len(self._data) if self._stage is HELD else 0
 
     @property
     def over(self) -> bool:
-        return self._stage is Stage.OVER
+        return self._stage is OVER
 
     def feed(self, data: bytes) -> Sequence[Message]:
         """The messages that begin with `data`, and with what was kept from before, in their order."""
-        if self._template is not None and self._stage is Stage.LINE and not self._data:
+        if self._template is not None and self._stage is LINE and not self._data:
             again = self._same_again(data)
             if again is not None:
                 return (again,)
@@ -136,9 +145,9 @@ class Guard:
 
     def declined(self) -> Sequence[Message]:
         """The request for a WebSocket got another answer: what came behind it is the next request. As `feed`."""
-        if self._stage is not Stage.HELD:
+        if self._stage is not HELD:
             return ()
-        self._stage = Stage.LINE
+        self._stage = LINE
         return self.feed(b"")
 
     def switched(self) -> bytes:
@@ -147,7 +156,7 @@ class Guard:
         Nothing more is to be fed.
         """
         held, self._data = self._data, b""
-        self._stage = Stage.OVER
+        self._stage = OVER
         return held
 
     def _same_again(self, data: bytes) -> Message | None:
@@ -157,11 +166,7 @@ class Guard:
         known = template.match(data, 0) if template.plain and not self._empty_line else None
         if known is None or sum(known) != len(data):
             return None
-        message = Message(template.head, known[1])
-        if known[1]:
-            message.add(data[known[0] :])
-        message.complete = True
-        return message
+        return Message(template.head, known[1], body=data[known[0] :])
 
     def _step(self) -> bool:
         """Goes on by one stage; False where more bytes are needed."""
@@ -208,7 +213,7 @@ class Guard:
             return self._refuse(refusals.BAD_BYTE if stray(data, begin, end + 1) else refused.refusal)
         self._line_end = end
         self._scanned = end
-        self._stage = Stage.FIELDS
+        self._stage = FIELDS
         return True
 
     def _read_fields(self) -> bool:
@@ -240,10 +245,10 @@ class Guard:
         self._empty_line = False
         if head.chunked:
             self._size = self._extensions = self._trailers = 0
-            self._stage = Stage.CHUNK_LINE
+            self._stage = CHUNK_LINE
         elif length:
             self._left = length
-            self._stage = Stage.BODY
+            self._stage = BODY
         else:
             self._end_message()
 
@@ -267,8 +272,8 @@ class Guard:
         self._left = left - taken
         if taken < left:
             return False
-        if self._stage is Stage.CHUNK:
-            self._stage = Stage.CHUNK_END
+        if self._stage is CHUNK:
+            self._stage = CHUNK_END
         else:
             self._end_message()
         return True
@@ -292,17 +297,17 @@ class Guard:
             return self._refuse(refusals.LONG_BODY)
         self._at = end + 2
         if not size:
-            self._stage = Stage.TRAILERS
+            self._stage = TRAILERS
             return True
         self._left = size
-        self._stage = Stage.CHUNK
+        self._stage = CHUNK
         return True
 
     def _read_chunk_end(self) -> bool:
         there = self._data[self._at : self._at + 2]
         if there == b"\r\n":
             self._at += 2
-            self._stage = Stage.CHUNK_LINE
+            self._stage = CHUNK_LINE
             return True
         return False if there in {b"", b"\r"} else self._refuse(refusals.BAD_CHUNK)
 
@@ -329,18 +334,18 @@ class Guard:
         head = message.head
         self._line = None
         if head.websocket:
-            self._stage = Stage.HELD
+            self._stage = HELD
         elif head.keep_alive:
-            self._stage = Stage.LINE
+            self._stage = LINE
         else:
             # RFC 9112, section 9.6: what follows is not a request any more.
-            self._stage = Stage.OVER
+            self._stage = OVER
         message.end()
 
     def _refuse(self, refusal: Refusal) -> bool:
         message, self.receiving = self.receiving, None
-        if self._stage is not Stage.OVER:
-            self._stage = Stage.OVER
+        if self._stage is not OVER:
+            self._stage = OVER
             if message is not None:
                 message.refuse(refusal)
             else:

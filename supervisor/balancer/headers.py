@@ -110,7 +110,7 @@ def repeatable_id(sent: bytes) -> str | None:
 
 
 def new_request_id() -> str:
-    return f"{random.getrandbits(128):032x}"
+    return random.getrandbits(128).to_bytes(16).hex()
 
 
 def _dropped(always: frozenset[bytes], headers: RawHeaders) -> frozenset[bytes] | set[bytes]:

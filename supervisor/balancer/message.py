@@ -34,16 +34,22 @@ class Message:
     )
 
     def __init__(
-        self, head: Head | None, length: int = 0, refusal: Refusal | None = None, line: Line | None = None
+        self,
+        head: Head | None,
+        length: int = 0,
+        *,
+        body: bytes | None = None,
+        refusal: Refusal | None = None,
+        line: Line | None = None,
     ) -> None:
-        """`length` is that of the body, where it is not chunked."""
+        """`length` is that of the body, where it is not chunked; `body` is all of it, where that is here already."""
         self.head = head
         self.length = length
         self.refusal = refusal
         self.line = line if head is None else head.line
-        self.unread = 0
-        self.complete = False
-        self._pieces: list[bytes] = []
+        self.complete = body is not None
+        self._pieces: list[bytes] = [body] if body else []
+        self.unread = length if body else 0
         self._nobodys = False
         self._on_more: Callable[[], None] | None = None
         self._on_read: Callable[[], None] | None = None

@@ -70,10 +70,12 @@ class Pool:
         if upstream.leaving:
             connection.abort()
             return
-        loop = asyncio.get_running_loop()
-        self._idle.setdefault(upstream.replica, []).append((loop.time() + self._idle_timeout, connection))
+        connections = self._idle.get(upstream.replica)
+        if connections is None:
+            connections = self._idle[upstream.replica] = []
+        connections.append((connection.active_at + self._idle_timeout, connection))
         if self._sweeper is None:
-            self._sweeper = loop.call_later(self._idle_timeout, self._sweep)
+            self._sweeper = asyncio.get_running_loop().call_later(self._idle_timeout, self._sweep)
 
     def drop(self, upstream: Upstream) -> None:
         """Closes every idle connection to a replica that has left."""

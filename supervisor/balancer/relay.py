@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from supervisor.balancer import replies
-from supervisor.balancer.response_head import Framing, ResponseHead
+from supervisor.balancer.response_head import CHUNKED, CLOSE, NONE, Framing, ResponseHead
 from supervisor.balancer.upstream import Connection
 from supervisor.errors import UpstreamError
 from supervisor.rotation import Upstream
@@ -72,7 +72,7 @@ class ClientStream:
         self._client = client
         self._patience = patience
         self._transport = client.transport
-        self._framing = Framing.NONE
+        self._framing = NONE
         self._chunked = self._events = False
         self._tail = b""
         self.begun = False
@@ -80,7 +80,7 @@ class ClientStream:
     def begin(self, head: bytes, framing: Framing, first: list[bytes], *, last: bool, events: bool = False) -> bool:
         """The response's head, together with what has arrived of its body, as `put`. `events`: it consists of them."""
         self._framing = framing
-        self._chunked = framing is Framing.CHUNKED
+        self._chunked = framing is CHUNKED
         self._events = events
         self.begun = True
         return self._put(head + self._framed(first, last=last) if first or last else head)
@@ -126,7 +126,7 @@ class ClientStream:
             transport.write(self._framed([event], last=False))
             transport.close()
             return
-        if self._framing is Framing.CLOSE:
+        if self._framing is CLOSE:
             # There an orderly end would look like the end of the body: only a reset does not.
             sock = transport.get_extra_info("socket")
             if sock is not None:

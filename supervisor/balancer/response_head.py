@@ -19,6 +19,8 @@ _LENGTHLESS = frozenset({101, 204})  # RFC 9110, section 8.6
 # Of fields that are well-formed, each with the CR LF before it: those that matter to a gateway.
 _MARKED = re.compile(rb"\r\n(?i:(" + _HOP_BY_HOP + rb"|content-length|x-request-id)):[\t ]*+([^\r]*+)")
 _OF_THE_BODY = re.compile(rb"\r\n(?i:(content-type|content-encoding)):[\t ]*+([^\r]*+)")
+_NO_NOMINATION = HOP_BY_HOP | NEVER_NOMINATED | {b"close"}  # what is left out anyway, or never, or is no field
+_NOBODY: frozenset[bytes] = frozenset()
 _LONGEST_LENGTH = 18  # digits: what a signed 64 bit number surely holds
 
 
@@ -29,6 +31,10 @@ class Framing(enum.Enum):
     LENGTH = "length"
     CHUNKED = "chunked"
     CLOSE = "close"
+
+
+# Until Python 3.12, looking up an enum's member in its class is a call, and this happens several times for each answer.
+NONE, LENGTH, CHUNKED, CLOSE = Framing
 
 
 class BadResponse(Exception):
@@ -108,17 +114,19 @@ class ResponseHead:
     def framing(self, *, http_1_0: bool) -> Framing:
         """How its end is told to this client: as the replica told it, where that can be."""
         if self.bodiless:
-            return Framing.NONE
+            return NONE
         if self.length is not None:
-            return Framing.LENGTH
-        return Framing.CLOSE if http_1_0 else Framing.CHUNKED
+            return LENGTH
+        return CLOSE if http_1_0 else CHUNKED
 
     def end_to_end(self, *, length: bool) -> bytes:
         """The fields that are for the client: without what belongs to the connection, or a length."""
-        nominated = set(self.options or ()) - HOP_BY_HOP - NEVER_NOMINATED
         if not self.hop_by_hop and (length or self.length is None):
             return self.fields
-        return _fields_named(frozenset(nominated), length=not length).sub(b"", self.fields)
+        nominated = _NOBODY
+        if self.options is not None:
+            nominated = frozenset(option for option in self.options if option not in _NO_NOMINATION)
+        return _fields_named(nominated, length=not length).sub(b"", self.fields)
 
 
 def response_head(
@@ -132,12 +140,12 @@ def response_head(
     upgrade: bytes | None = None,
 ) -> bytes:
     """The response as the client gets it; the replica's Date and Server are the only ones."""
-    told = (framing is Framing.LENGTH or framing is Framing.NONE) and response.status not in _LENGTHLESS
+    told = (framing is LENGTH or framing is NONE) and response.status not in _LENGTHLESS
     fields = response.end_to_end(length=told)
     added = b"\r\nx-litesup-replica: %d" % slot
     if not response.identified:
         added += b"\r\nx-request-id: " + request_id.encode("ascii", "replace")
-    if framing is Framing.CHUNKED:
+    if framing is CHUNKED:
         added += b"\r\ntransfer-encoding: chunked"
     if upgrade is not None:
         added += b"\r\nconnection: upgrade\r\nupgrade: " + upgrade

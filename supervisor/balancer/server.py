@@ -67,7 +67,6 @@ class Balancer:
         )
         self._listening: tuple[str, ...] = ()
         self._doors: list[Door] = []
-        self._house.quiet.set()
         self._departures = Departures(self._transports_at_work)
         rotation.on_removed(self._pool.drop)
 
@@ -123,10 +122,13 @@ class Balancer:
         for connection in crowd.all():
             if connection not in crowd.at_work:
                 connection.end()
-        await _within(drain, quiet)
+        quiet.clear()
+        if crowd.at_work:
+            await _within(drain, quiet)
         for connection in tuple(crowd.at_work):
             connection.cut()
-        await _within(_LAST_WORDS, quiet)
+        if crowd.at_work:
+            await _within(_LAST_WORDS, quiet)
         for connection in crowd.all():
             connection.end()
         self._departures.stop()

@@ -26,6 +26,9 @@ _LOOK_AGAIN = 0.05
 Take = Callable[[list[bytes]], bool]
 """Gets what has come of a body, at once; False: no more for now."""
 
+Told = Callable[[], None]
+"""Is called once, when something has come of the answer, or its end."""
+
 
 class ResponseTimeout(UpstreamError):
     """The replica took the request and then said nothing for too long."""
@@ -54,6 +57,7 @@ class Connection(asyncio.Protocol):
         "_take",
         "_timeout",
         "_timer",
+        "_told",
         "_transport",
         "_tunnel",
         "_wanted",
@@ -82,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._reading_paused = False
         self._writing_paused = False
         self._take: Take | None = None  # somebody gets what comes of the body as it comes
+        self._told: Told | None = None
         self._wanted: asyncio.Future[bool] | None = None  # somebody waits for a response, or for more of it
         self._drained: asyncio.Future[None] | None = None  # somebody waits until more can be written
         self._timer: asyncio.TimerHandle | None = None  # goes on from one exchange to the next
@@ -106,6 +111,7 @@ class Connection(asyncio.Protocol):
         head_only: bool = False,
         websocket: bool = False,
         on_interim: Callable[[ResponseHead], None] | None = None,
+        told: Told | None = None,
     ) -> None:
         """Begins an exchange with the request's first bytes. Raises NotSent.
 
@@ -129,6 +135,7 @@ class Connection(asyncio.Protocol):
             raise NotSent(f"nothing could be written: {error.strerror or type(error).__name__}") from None
         self._response.begin(head_only=head_only, websocket=websocket, on_interim=on_interim)
         self._received = self.complete = False
+        self._told = told
         self._timeout = timeout
         self.active_at = now = self._loop.time()
         if self._timer is None or self._rings_at > now + timeout:
@@ -146,6 +153,12 @@ class Connection(asyncio.Protocol):
             self._drained = self._loop.create_future()
             await self._drained
             self.active_at = self._loop.time()
+
+    @property
+    def whole(self) -> ResponseHead | None:
+        """The response's head, where everything else has come as well."""
+        response = self._response
+        return response.head if response.complete and self._failure is None else None
 
     async def head(self) -> ResponseHead:
         """The response's head, as soon as there is something to pass on.
@@ -218,6 +231,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Closes at once, whatever is going on: the replica sees the end of the connection."""
         self.closed = True
+        self._told = None
         self._stop_timer()
         if self._transport is not None:
             self._transport.abort()
@@ -324,7 +338,10 @@ class Connection(asyncio.Protocol):
             self._wanted = None
 
     def _wake(self, *, taken: bool = True) -> None:
-        if self._wanted is not None and not self._wanted.done():
+        if self._told is not None:
+            told, self._told = self._told, None
+            told()
+        elif self._wanted is not None and not self._wanted.done():
             self._wanted.set_result(taken)
 
     def _check_silence(self) -> None:
