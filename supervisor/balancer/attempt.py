@@ -55,21 +55,15 @@ class Attempt:
 
         `told` is called once, as soon as the replica has said something, or has gone.
         """
-        pool = self._asked.around.pool
-        while (connection := pool.reuse(self.upstream)) is not None:
-            try:
-                self._send(connection, told)
-            except NotSent:
-                continue
-            return connection
-        return None
+        return self._send_over_idle(self._opening(), told)
 
     async def send(self) -> Connection:
-        """Over an idle connection or a new one. Raises NotSent."""
-        connection = self.send_over_idle()
+        """Over an idle connection or a new one. Raises NotSent and BadBody."""
+        opening = self._opening()  # first, for it may turn out that the body cannot be read
+        connection = self._send_over_idle(opening, None)
         if connection is None:
             connection = await self._asked.around.pool.connect(self.upstream)
-            self._send(connection, None)
+            self._send(connection, opening, None)
         return connection
 
     def pass_on_whole(self, connection: Connection, response: ResponseHead) -> bool:
@@ -121,10 +115,24 @@ class Attempt:
         if self.connection is not None:
             self.connection.abort()
 
-    def _send(self, connection: Connection, told: Told | None) -> None:
+    def _opening(self) -> bytes:
+        """What goes out in the first write. Raises BadBody."""
+        return self._request_head() + self._body.opening()
+
+    def _send_over_idle(self, opening: bytes, told: Told | None) -> Connection | None:
+        pool = self._asked.around.pool
+        while (connection := pool.reuse(self.upstream)) is not None:
+            try:
+                self._send(connection, opening, told)
+            except NotSent:
+                continue
+            return connection
+        return None
+
+    def _send(self, connection: Connection, opening: bytes, told: Told | None) -> None:
         asked = self._asked
         connection.send(
-            self._request_head() + self._body.opening(),
+            opening,
             timeout=asked.around.response_timeout,
             head_only=asked.reading.method == "HEAD",
             websocket=asked.head.websocket,

@@ -20,11 +20,12 @@ from supervisor.balancer import refusals, replies
 from supervisor.balancer.alarm import Alarm
 from supervisor.balancer.crowd import Crowd, Place
 from supervisor.balancer.exchange import Exchange
-from supervisor.balancer.grammar import Limits
+from supervisor.balancer.grammar import Limits, Line
 from supervisor.balancer.guard import Guard
 from supervisor.balancer.headers import new_request_id
 from supervisor.balancer.message import Message
 from supervisor.balancer.reading import Readings
+from supervisor.balancer.replies import Reply
 from supervisor.balancer.surroundings import Surroundings
 from supervisor.events import RequestFinished
 
@@ -155,9 +156,12 @@ class ClientConnection(asyncio.Protocol):
         if not keep_alive or self.transport.is_closing():
             self._leave(linger=not message.complete or bool(self._line))
         elif message.complete:
-            self._turn_to_next()
             if message.head.websocket:
-                self._take(self._guard.declined())
+                self._line += self._guard.declined()
+                self._turn_to_next()
+                self._look()
+            else:
+                self._turn_to_next()
         else:
             self._state = REST
             self._alarm.set(self._loop.time() + LINGERING)
@@ -240,13 +244,15 @@ class ClientConnection(asyncio.Protocol):
         if self._starting or not self._line:
             return
         self._starting = True
-        for _ in range(AT_ONCE):
-            if not self._line or self._state is not BETWEEN or self.writing_paused:
-                break
-            self._begin(self._line.popleft())
-        else:
-            self._loop.call_soon(self._start_more)
-        self._starting = False
+        try:
+            for _ in range(AT_ONCE):
+                if not self._line or self._state is not BETWEEN or self.writing_paused:
+                    break
+                self._begin(self._line.popleft())
+            else:
+                self._loop.call_soon(self._start_more)
+        finally:
+            self._starting = False
 
     def _start_more(self) -> None:
         if self._state is BETWEEN:
@@ -260,7 +266,13 @@ class ClientConnection(asyncio.Protocol):
             return
         house = self._house
         around = house.around
-        reading = self._readings.of(head, around.rules, around.rotation.key_headers)
+        try:
+            reading = self._readings.of(head, around.rules, around.rotation.key_headers)
+        except Exception:
+            _log.exception("the head of a request could not be handled")
+            request_id = new_request_id()
+            self._end_with(message.line, replies.broken(request_id), "unavailable", request_id)
+            return
         self._exchange = exchange = Exchange(message, head, reading, around, self, self._loop, standing=self._standing)
         self._state = WORKING
         self._message = message
@@ -268,17 +280,22 @@ class ClientConnection(asyncio.Protocol):
         exchange.begin()
 
     def _refuse(self, message: Message) -> None:
-        """Answers what cannot be read, or is not to be, and leaves: where the next request begins is not known."""
+        """Answers what cannot be read, or is not to be: where the next request begins is not known."""
         assert message.refusal is not None
-        around, line = self._house.around, message.line
         request_id = new_request_id()
+        self._end_with(message.line, replies.refused(message.refusal, request_id), "refused", request_id)
+
+    def _end_with(self, line: Line | None, reply: Reply, outcome: str, request_id: str) -> None:
+        """The answer to what cannot become an exchange, and the last one of this connection."""
+        around = self._house.around
         around.counters.requests += 1
+        around.counters.failed += outcome == "unavailable"
         around.events.publish(
             RequestFinished(
                 method="UNKNOWN" if line is None else line.method.decode("ascii"),
                 route="other",
-                status=message.refusal.status,
-                outcome="refused",
+                status=reply.status,
+                outcome=outcome,
                 slot=None,
                 attempts=0,
                 seconds=0.0,
@@ -287,7 +304,6 @@ class ClientConnection(asyncio.Protocol):
         )
         if self.transport is not None:
             head_only = line is not None and line.method == b"HEAD"
-            reply = replies.refused(message.refusal, request_id)
             self.transport.write(reply.written(keep_alive=False, head_only=head_only))
             self._leave(linger=True)
 
@@ -355,11 +371,14 @@ class ClientConnection(asyncio.Protocol):
             return
         elif self._state is BETWEEN and not self.transport.get_write_buffer_size():
             self._leave()
+        elif self._state is LEAVING and not self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self._leave()  # it has had its time to finish sending; its answer has another
         else:
             self.transport.abort()
 
     def _head_is_late(self) -> None:
         self._head_is_due = False
+        self._expect_next()  # the refusal may have to wait for its turn, or for the client to take what is before it
         self._take(self._guard.refuse(refusals.SLOW_HEAD))
 
     def _leave(self, *, linger: bool = False) -> None:

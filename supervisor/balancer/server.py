@@ -118,17 +118,14 @@ class Balancer:
         self._stopping.set()
         for door in self._doors:
             door.close()
-        crowd, quiet = self._house.crowd, self._house.quiet
+        crowd = self._house.crowd
         for connection in crowd.all():
             if connection not in crowd.at_work:
                 connection.end()
-        quiet.clear()
-        if crowd.at_work:
-            await _within(drain, quiet)
+        await self._all_quiet(drain)
         for connection in tuple(crowd.at_work):
             connection.cut()
-        if crowd.at_work:
-            await _within(_LAST_WORDS, quiet)
+        await self._all_quiet(_LAST_WORDS)
         for connection in crowd.all():
             connection.end()
         self._departures.stop()
@@ -149,14 +146,19 @@ class Balancer:
             turned_away=self._house.crowd.turned_away,
         )
 
+    async def _all_quiet(self, seconds: float) -> None:
+        """Waits until no connection is at work, for at most that long. One may be at work again at once, on the next
+        request that it had sent already.
+        """
+        house = self._house
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while house.crowd.at_work:
+                    house.quiet.clear()
+                    await house.quiet.wait()
+
     def _transports_at_work(self) -> Iterator[asyncio.Transport]:
         return (connection.transport for connection in self._house.crowd.at_work if connection.transport is not None)
-
-
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
 
 
 def _limits(settings: Settings) -> Limits:
