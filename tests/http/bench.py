@@ -78,18 +78,24 @@ class Complaints(logging.Handler):
 
 
 @contextlib.asynccontextmanager
+async def complaints() -> AsyncIterator[Complaints]:
+    said = Complaints()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(said.unhandled)
+    logging.getLogger().addHandler(said)
+    try:
+        yield said
+    finally:
+        logging.getLogger().removeHandler(said)
+        loop.set_exception_handler(None)
+
+
+@contextlib.asynccontextmanager
 async def no_complaints() -> AsyncIterator[Complaints]:
     """Fails if anything is logged as a warning or worse, or raised where nobody catches it."""
-    complaints = Complaints()
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(complaints.unhandled)
-    logging.getLogger().addHandler(complaints)
-    try:
-        yield complaints
-    finally:
-        logging.getLogger().removeHandler(complaints)
-        loop.set_exception_handler(None)
-    assert complaints.seen == []
+    async with complaints() as said:
+        yield said
+    assert said.seen == []
 
 
 async def write(client: Client, pieces: Iterable[bytes]) -> None:
