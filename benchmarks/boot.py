@@ -34,7 +34,7 @@ QUESTION = Question(
         Goal("at most 0.35 × uvicorn's time until all three are ready", share_of("uvicorn", "ready", 0.35)),
     ),
     measure=STARTS.measure(FIGURES),
-    budget=220.0,
+    budget=240.0,
     cores=2,
     drawn=("ready",),
 )

@@ -35,7 +35,7 @@ QUESTION = Question(
         Goal("the first streamed one at most 2 × the steady median", at_most(FIGURES[5], 2.0)),
     ),
     measure=STARTS.measure(FIGURES),
-    budget=220.0,
+    budget=240.0,
     shares="boot",
     cores=2,
     drawn=("cold_plain", "cold_stream"),

@@ -106,7 +106,9 @@ async def of_streams(number: int) -> AsyncGenerator[Run, None]:
         yield failed(OURS, number, error, case=case(STREAMS[-1], "stream"))
         return
     for each in told:
-        figures = {"weight": each["pss"], "cpu": 1e6 * each["cpu"] / each["arrived"]}
+        figures = {"weight": each["pss"]}
+        if each["streams"] * MOST_EVENTS >= ALL_EVENTS:  # a loop that wakes up for one event at a time does more for it
+            figures["cpu"] = 1e6 * each["cpu"] / each["arrived"]
         yield Run(OURS, number, figures, case(each["streams"], "stream"))
 
 
@@ -241,8 +243,7 @@ def judge_stream_memory(runs: Sequence[Run]) -> Verdict:
 
 
 def judge_stream_cost(runs: Sequence[Run]) -> Verdict:
-    """Only where the number of events is the same: a loop that wakes up for one event at a time does more per event."""
-    found = [each for each in points(runs, "cpu", "streams") if each.size * MOST_EVENTS >= ALL_EVENTS]
+    found = points(runs, "cpu", "streams")
     if len(found) < 2:
         raise NotMeasured("processor time per event of more than one number of streams")
     rise = found[-1].value / found[0].value
@@ -290,7 +291,7 @@ def question(kinds: Sequence[str] = tuple(GROWTH)) -> Question:
         ),
         measure=Growing(kinds),
         rounds=1,
-        budget=200.0,
+        budget=195.0,
         needs={"": ["taskset"]},
         cores=2,
         growth=True,

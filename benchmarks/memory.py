@@ -31,7 +31,7 @@ QUESTION = Question(
         Goal("after the requests, at most 1.15 × gunicorn", share_of("gunicorn", "served", 1.15)),
     ),
     measure=STARTS.measure(FIGURES),
-    budget=220.0,
+    budget=240.0,
     shares="boot",
     cores=2,
 )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.machine import advice
-from benchmarks.picture import panels, picture
+from benchmarks.picture import panels, picture, step
 from benchmarks.question import OURS, Question, Verdict, digits
 from benchmarks.questions import asked
 from benchmarks.result import RESULTS, Result, load
@@ -113,7 +113,7 @@ def _summary(questions: Sequence[Question], results: Mapping[str, Result]) -> st
         for number, goal in enumerate(question.goals):
             verdict = Verdict(None, "not yet") if result is None else goal.verdict(result.runs)
             cells = ("" if number else title, goal.text, verdict.measured, _MET[verdict.met])
-            lines.append(f"| {' | '.join(map(_cell, cells))} |")
+            lines.append(_line(*cells))
     return "\n".join(lines) + "\n"
 
 
@@ -130,23 +130,50 @@ def _made(result: Result, shares: str) -> str:
 
 
 def _figures(question: Question, result: Result) -> str:
-    """A line per figure and case, a column per side."""
-    sides = [side for side in question.sides if any(run.side == side for run in result.runs)]
-    cells = {(row.figure.name, row.case, row.side): row for row in rows(question, result.runs)}
-    lines = [f"| | {' | '.join(map(_cell, sides))} |", f"|---|{'---:|' * len(sides)}"]
+    """Sides across and figures down; with growth, a table for each thing that grows, with its sizes across."""
+    found = list(rows(question, result.runs))
+    if question.growth:
+        what = dict.fromkeys(step(row.case)[1] for row in found)
+        return "\n\n".join(_sizes([row for row in found if step(row.case)[1] == each], each) for each in what)
+    sides = [side for side in question.sides if any(row.side == side for row in found)]
+    cells = {(row.figure.name, row.case, row.side): row for row in found}
+    lines = [_line("", *sides), f"|---|{'---:|' * len(sides)}"]
     for figure in question.figures:
-        for case in dict.fromkeys(case for name, case, _ in cells if name == figure.name):
-            name = ", ".join(filter(None, (figure.heading, case)))
-            found = (cells.get((figure.name, case, side)) for side in sides)
-            lines.append(f"| {_cell(name)} | {' | '.join(_in_cell(row) for row in found)} |")
+        of = dict.fromkeys(case for name, case, _ in cells if name == figure.name)
+        if len(of) > 1:
+            told = [row for row in found if row.figure == figure]
+            if not any(row.highest for row in told):
+                lines.append(_line(f"{figure.heading}, always", *("0" for _ in sides)))
+                continue
+            lines.append(_line(f"*{figure.heading}*", *("" for _ in sides)))
+        for case in of:
+            name = case if len(of) > 1 else ", ".join(filter(None, (figure.heading, case)))
+            lines.append(_line(name, *(_in_cell(cells.get((figure.name, case, side))) for side in sides)))
     return "\n".join(lines)
 
 
-def _in_cell(row: Row | None) -> str:
+def _sizes(found: Sequence[Row], what: str) -> str:
+    """One thing that grows: its sizes across, and a line for each figure (of each side, where there are several)."""
+    sizes = sorted({step(row.case)[0] for row in found})
+    cells = {(row.figure.name, row.side, step(row.case)[0]): row for row in found}
+    several = len({row.side for row in found}) > 1
+    lines = [_line(what, *(digits(size) for size in sizes)), f"|---|{'---:|' * len(sizes)}"]
+    for figure, side in dict.fromkeys((row.figure, row.side) for row in found):
+        name = f"{figure.heading}, {side}" if several else figure.heading
+        lines.append(_line(name, *(_in_cell(cells.get((figure.name, side, size)), among=several) for size in sizes)))
+    return "\n".join(lines)
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _in_cell(row: Row | None, *, among: bool = True) -> str:
+    """litesup's stand out among those of others."""
     if row is None:
         return "–"
     median = digits(row.median)
-    parts = [f"**{median}**" if row.side == OURS else median]
+    parts = [f"**{median}**" if row.side == OURS and among else median]
     if row.runs > 1 and row.lowest != row.highest:
         parts.append(f"{digits(row.lowest)} – {digits(row.highest)}")
     if row.ratio is not None:

@@ -151,9 +151,9 @@ def panels(question: Question, runs: Sequence[Run]) -> list[Panel]:
     """Figure by figure; for growth, each of them along what is counted. One that is nothing everywhere is not drawn."""
     wanted = set(question.drawn) or {figure.name for figure in question.figures}
     every = [row for row in rows(question, runs) if row.figure.name in wanted]
-    along = dict.fromkeys(_step(row.case)[1] for row in every) if question.growth else {"": None}
+    along = dict.fromkeys(step(row.case)[1] for row in every) if question.growth else {"": None}
     found = [
-        Panel(figure, [row for row in every if row.figure == figure and (not what or _step(row.case)[1] == what)], what)
+        Panel(figure, [row for row in every if row.figure == figure and (not what or step(row.case)[1] == what)], what)
         for what in along
         for figure in question.figures
     ]
@@ -199,7 +199,7 @@ def _bars(panel: Panel, left: float, top: float, width: float) -> Iterator[str]:
 def _lines(panel: Panel, left: float, top: float, width: float) -> Iterator[str]:
     yield from _titled(panel, left, top)
     most = _round_up(max(row.highest for row in panel.rows))
-    furthest = max(_step(row.case)[0] for row in panel.rows)
+    furthest = max(step(row.case)[0] for row in panel.rows)
     ticks = _ticks(most)
     names = max(len(_scale(tick)) for tick in ticks) * LETTER + 8.0
     labelled = {row.side for row in panel.rows} != {OURS}
@@ -209,20 +209,20 @@ def _lines(panel: Panel, left: float, top: float, width: float) -> Iterator[str]
         y = floor - tick / most * PLOT
         yield f'<path class="grid" d="M{_n(start)} {_n(y)}h{_n(room)}"/>'
         yield _text(start - 6.0, y + 4.0, _scale(tick), "quiet small", anchor="end")
-    steps = sorted({_step(row.case)[0] for row in panel.rows})
+    steps = sorted({step(row.case)[0] for row in panel.rows})
     marked: list[float] = []
-    for step in dict.fromkeys((steps[-1], steps[0], *reversed(steps))):  # the ends, and what fits between them
-        x = start + step / furthest * room
-        if all(abs(x - other) > (len(digits(step)) + 2) * LETTER for other in marked):
-            yield _text(x, floor + 16.0, digits(step), "quiet small", anchor="middle")
+    for size in dict.fromkeys((steps[-1], steps[0], *reversed(steps))):  # the ends, and what fits between them
+        x = start + size / furthest * room
+        if all(abs(x - other) > (len(digits(size)) + 2) * LETTER for other in marked):
+            yield _text(x, floor + 16.0, digits(size), "quiet small", anchor="middle")
             marked.append(x)
     yield _text(start + room / 2, floor + 30.0, panel.along, "quiet small", anchor="middle")
     for side in dict.fromkeys(row.side for row in panel.rows):
         ours = " ours" if side == OURS else ""
         points = []
         marks = []
-        for row in sorted((row for row in panel.rows if row.side == side), key=lambda row: _step(row.case)[0]):
-            x = start + _step(row.case)[0] / furthest * room
+        for row in sorted((row for row in panel.rows if row.side == side), key=lambda row: step(row.case)[0]):
+            x = start + step(row.case)[0] / furthest * room
             y, low, high = (floor - value / most * PLOT for value in (row.median, row.lowest, row.highest))
             points.append(f"{_n(x)} {_n(y)}")
             if low - high >= 1.0:
@@ -277,7 +277,7 @@ def _scale(value: float) -> str:
     return f"{value:,.6g}"
 
 
-def _step(case: str) -> tuple[float, str]:
+def step(case: str) -> tuple[float, str]:
     """How many of what: `16 replicas`, `5,000 streams`. Raises ValueError for a case that counts nothing."""
     found = re.fullmatch(r"([\d,.]+) (.+)", case)
     if found is None:

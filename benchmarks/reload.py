@@ -25,7 +25,8 @@ QUESTION = Question(
     title="Reload: a model is added to the YAML of three under load",
     how=(
         "Eight clients read streams of 2.2 s and four ask for plain answers of 0.3 s, from a provider that "
-        "takes its time, while a model is added to the file. litesup is left to see it: from the save to "
+        "takes its time, while a model is added to the file; who is refused asks again after 0.05 s, so that the "
+        "requests that fail tell how long nobody served. litesup is left to see it: from the save to "
         f"`rollout_completed`, which includes the {SETTLE:g} s (`rollout.settle`) that it gives the first new "
         "replica. gunicorn gets SIGHUP, and is done when three new workers have started and the old ones are "
         "gone. uvicorn gives SIGHUP up by itself (“aborting the restart”), so it is restarted. The three "

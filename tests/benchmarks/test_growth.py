@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from benchmarks import growth
@@ -90,12 +92,24 @@ def test_the_memory_of_a_stream_is_what_the_last_one_adds_to_the_first(heaviest,
     assert judge_stream_memory(streams("weight", _1=40.0, _5000=heaviest)).met is met
 
 
-def test_the_cost_of_an_event_is_compared_only_where_there_are_as_many_events():
-    runs = streams("cpu", _1=300.0, _125=20.0, _5000=25.0)
-    assert judge_stream_cost(runs).met is True
+async def test_the_cost_of_an_event_is_compared_only_where_there_are_as_many_events(monkeypatch):
+    async def told(*_: object) -> list[dict[str, float]]:
+        return [{"streams": many, "pss": 40.0, "cpu": 1.0, "arrived": 7500} for many in (1, 125, 5000)]
+
+    monkeypatch.setattr("benchmarks.growth.load", told)
+    monkeypatch.setattr("benchmarks.growth.proxy", lambda *_: contextlib.nullcontext((1, 1)))
+    assert [[*run.figures] for run in [run async for run in growth.of_streams(0)]] == [
+        ["weight"],
+        ["weight", "cpu"],
+        ["weight", "cpu"],
+    ]
+
+
+def test_an_event_may_cost_a_quarter_more_among_the_most_streams():
+    assert judge_stream_cost(streams("cpu", _125=20.0, _5000=25.0)).met is True
     assert judge_stream_cost(streams("cpu", _125=20.0, _5000=25.1)).met is False
     with pytest.raises(NotMeasured):
-        judge_stream_cost(streams("cpu", _1=300.0, _125=20.0))
+        judge_stream_cost(streams("cpu", _125=20.0))
 
 
 def test_a_configuration_has_as_many_models_as_it_should_and_differs_when_it_is_to_change():

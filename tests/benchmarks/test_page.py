@@ -118,9 +118,25 @@ def test_what_spoils_figures_is_said_beside_them():
 
 def test_figures_have_median_spread_and_ratio():
     text = section(QUESTION, result())
-    assert "| | litesup | nginx | haproxy |" in text
-    assert "| 99th percentile (ms), 1 client | **4.50**<br>3.50 – 5.50 | 4.50<br>3.50 – 5.50<br>1 × |" in text
-    assert "| throughput (1/s), 1 client | **8,000** | 6,000<br>0.75 × | 8,000<br>1 × |" in text
+    assert "|  | litesup | nginx | haproxy |" in text
+    assert "| *99th percentile (ms)* |  |  |  |" in text
+    assert "| 1 client | **4.50**<br>3.50 – 5.50 | 4.50<br>3.50 – 5.50<br>1 × |" in text
+    assert "| 1 client | **8,000** | 6,000<br>0.75 × | 8,000<br>1 × |" in text
+
+
+def test_a_figure_that_has_one_case_has_one_line_and_so_has_one_that_is_always_nothing():
+    one = [run for run in result().runs if run.case == "1 client"]
+    assert "| throughput (1/s), 1 client | **8,000** |" in section(QUESTION, result(runs=one))
+    never = [dataclasses.replace(run, figures={**run.figures, "p99": 0.0}) for run in result().runs]
+    assert "| 99th percentile (ms), always | 0 | 0 | 0 |" in section(QUESTION, result(runs=never))
+
+
+def test_growth_has_its_sizes_across():
+    question, runs = growth((1, 2, 4))
+    assert section(question, result(question, runs)).endswith(
+        "| replicas | 1 | 2 | 4 |\n|---|---:|---:|---:|\n"
+        "| memory (MB) | 41.5<br>41 – 42 | 42.5<br>42 – 43 | 44.5<br>44 – 45 |\n"
+    )
 
 
 def test_the_machine_is_named_once_where_it_is_the_same():
