@@ -98,7 +98,8 @@ class Rotation:
         self._asking = Asking()
         self._settled_at = -math.inf  # when nobody is a newcomer any more
         self._left: list[Callable[[Upstream], None]] = []
-        self._key_headers: frozenset[str] = frozenset()
+        self.key_headers: frozenset[str] = frozenset()
+        """Every header, in lower case, in which a replica has looked for a key so far. For others to read."""
 
     def __repr__(self) -> str:
         return f"<Rotation: {len(self._upstreams)} upstreams, {self.in_flight} in flight, {self.waiting} waiting>"
@@ -119,11 +120,6 @@ class Rotation:
         """How many upstreams may be given a request."""
         return len(self._order)
 
-    @property
-    def key_headers(self) -> frozenset[str]:
-        """Every header, in lower case, in which a replica has looked for a key so far."""
-        return self._key_headers
-
     def rule(self, choose: Choose, limits: QueueLimits, rules: BalancingRules) -> None:
         """Goes by these from now on. Who is in line already stays there, for as long as was said then."""
         self._choose, self._limits, self._rules = choose, limits, rules
@@ -142,7 +138,7 @@ class Rotation:
         self._settled_at = upstream.ready_at + self._rules.slow_start
         self._upstreams[upstream.replica] = upstream
         self._place(upstream)
-        self._key_headers |= {upstream.key_header.lower()}
+        self.key_headers |= {upstream.key_header.lower()}
         self._serve_line()
 
     def set_suspect(self, replica: int, suspect: bool) -> None:

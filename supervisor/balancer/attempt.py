@@ -38,7 +38,10 @@ class Asked:
 
 
 class Attempt:
-    """Sent with `send_over_idle` or `send`; then `pass_on`, or `pass_on_whole`. `status` is what the client gets."""
+    """Sent with `send`, or its `opening` with `send_over_idle`; then `pass_on`, or `pass_on_whole`.
+
+    `status` is what the client gets.
+    """
 
     __slots__ = ("_asked", "_body", "connection", "status", "upstream")
 
@@ -50,17 +53,42 @@ class Attempt:
         self.connection: Connection | None = None
         self.status = 0
 
-    def send_over_idle(self, told: Told | None = None) -> Connection | None:
+    def opening(self) -> bytes:
+        """What goes out in the first write: the head, and what there is of the body. Raises BadBody.
+
+        A key that the client brings is never replaced, also one in a place that was not known when it came.
+        """
+        asked, upstream, reading = self._asked, self.upstream, self._asked.reading
+        credential = None
+        if reading.keyless and upstream.key_header.lower().encode("ascii") not in asked.head.fields:
+            secret = upstream.credential.get_secret_value()
+            credential = Credential(upstream.key_header.encode("ascii"), b"Bearer " + secret.encode("utf-8"))
+        head = request_head(
+            reading.opening,
+            length=asked.message.length if asked.head.announced else None,
+            request_id=asked.request_id if reading.request_id is None else None,
+            credential=credential,
+        )
+        return head + self._body.opening()
+
+    def send_over_idle(self, opening: bytes, told: Told | None = None) -> Connection | None:
         """Over an idle connection, if there is one; one that has ended says nothing about the replica.
 
         `told` is called once, as soon as the replica has said something, or has gone.
         """
-        return self._send_over_idle(self._opening(), told)
+        reuse = self._asked.around.pool.reuse
+        while (connection := reuse(self.upstream)) is not None:
+            try:
+                self._send(connection, opening, told)
+            except NotSent:
+                continue
+            return connection
+        return None
 
     async def send(self) -> Connection:
         """Over an idle connection or a new one. Raises NotSent and BadBody."""
-        opening = self._opening()  # first, for it may turn out that the body cannot be read
-        connection = self._send_over_idle(opening, None)
+        opening = self.opening()  # first, for it may turn out that the body cannot be read
+        connection = self.send_over_idle(opening)
         if connection is None:
             connection = await self._asked.around.pool.connect(self.upstream)
             self._send(connection, opening, None)
@@ -115,20 +143,6 @@ class Attempt:
         if self.connection is not None:
             self.connection.abort()
 
-    def _opening(self) -> bytes:
-        """What goes out in the first write. Raises BadBody."""
-        return self._request_head() + self._body.opening()
-
-    def _send_over_idle(self, opening: bytes, told: Told | None) -> Connection | None:
-        pool = self._asked.around.pool
-        while (connection := pool.reuse(self.upstream)) is not None:
-            try:
-                self._send(connection, opening, told)
-            except NotSent:
-                continue
-            return connection
-        return None
-
     def _send(self, connection: Connection, opening: bytes, told: Told | None) -> None:
         asked = self._asked
         connection.send(
@@ -141,20 +155,6 @@ class Attempt:
         )
         self.connection = connection
         self._body.opening_sent()
-
-    def _request_head(self) -> bytes:
-        """A key that the client brings is never replaced, also one in a place that was not known when it came."""
-        asked, upstream = self._asked, self.upstream
-        credential = None
-        if asked.reading.keyless and upstream.key_header.lower().encode("ascii") not in asked.head.fields:
-            secret = upstream.credential.get_secret_value()
-            credential = Credential(upstream.key_header.encode("ascii"), b"Bearer " + secret.encode("utf-8"))
-        return request_head(
-            asked.reading.opening,
-            length=asked.message.length if asked.head.announced else None,
-            request_id=asked.request_id if asked.reading.request_id is None else None,
-            credential=credential,
-        )
 
     def _head_of_answer(self, response: ResponseHead) -> tuple[bytes, Framing, bool]:
         """What the client gets, how it is told the end of the body, and whether it may ask again."""

@@ -33,7 +33,7 @@ class WholeBody:
     complete = True
     failure: BadBody | None = None
 
-    def __init__(self, data: bytes, *, hold: int, together: HeldBytes) -> None:
+    def __init__(self, data: bytes, hold: int, together: HeldBytes) -> None:
         """`hold` is how many bytes are kept for sending them again, if there is room `together` with other bodies."""
         self._data = data
         self._hold = hold

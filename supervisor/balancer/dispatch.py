@@ -53,7 +53,6 @@ class Dispatch:
         route: Route,
         request_id: str,
         loop: asyncio.AbstractEventLoop,
-        *,
         deadline: float,
         client_deadline: float,
     ) -> None:
@@ -75,7 +74,10 @@ class Dispatch:
     def take(self) -> Upstream | None:
         """A replica that has not failed this request yet, if one can be had now; to be given back."""
         upstream = self._rotation.take(self._tried)
-        return None if upstream is None else self._attempt(upstream)
+        if upstream is not None:
+            self.attempts += 1
+            self.slot = upstream.slot
+        return upstream
 
     async def wait(self) -> Upstream:
         """The same, as soon as there is one. Raises NobodyReady."""
@@ -84,7 +86,9 @@ class Dispatch:
             upstream = await self._rotation.wait(self._tried, timeout=max(0.0, self._deadline - since))
         finally:
             self.waited += self._loop.time() - since
-        return self._attempt(upstream)
+        self.attempts += 1
+        self.slot = upstream.slot
+        return upstream
 
     async def head_from(self, connection: Connection, upstream: Upstream) -> ResponseHead:
         """Raises UpstreamError, also when the replica is given up."""
@@ -137,11 +141,6 @@ class Dispatch:
                 request_id=self._request_id,
             )
         )
-
-    def _attempt(self, upstream: Upstream) -> Upstream:
-        self.attempts += 1
-        self.slot = upstream.slot
-        return upstream
 
     def _decide(self, failure: Failure) -> Next:
         name = self._route.name

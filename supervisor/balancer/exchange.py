@@ -46,7 +46,6 @@ class Exchange:
         "_dispatch",
         "_loop",
         "_outcome",
-        "_standing",
         "_started",
         "_status",
         "_task",
@@ -60,16 +59,11 @@ class Exchange:
         around: Surroundings,
         client: Client,
         loop: asyncio.AbstractEventLoop,
-        *,
-        standing: bool = False,
     ) -> None:
-        """`head` is the message's. `standing`: its connection has no place, and gets one answer, which no replica is
-        asked for.
-        """
+        """`head` is the message's."""
         request_id = reading.request_id or new_request_id()
-        stream = ClientStream(client, patience=around.response_timeout)
+        stream = ClientStream(client, around.response_timeout)
         self._asked = Asked(message, head, reading, request_id, client, stream, around)
-        self._standing = standing
         self._status = 0
         self._outcome = "client_gone"
         self._by_us = False  # the answer is the balancer's own, and no replica's failure
@@ -115,7 +109,7 @@ class Exchange:
         reading = asked.reading
         if reading.health_path is not None:
             return replies.health(reading.health_path, asked.around.health(), asked.request_id), "answered"
-        refusal = refusals.CROWDED if self._standing else reading.refusal
+        refusal = refusals.CROWDED if asked.client.standing else reading.refusal
         return None if refusal is None else (replies.refused(refusal, asked.request_id), "refused")
 
     def _ask_at_once(self) -> bool:
@@ -129,7 +123,7 @@ class Exchange:
             return False
         assert self._body is not None
         attempt = self._attempt = Attempt(self._asked, self._body, upstream)
-        connection = attempt.send_over_idle(self._told)
+        connection = attempt.send_over_idle(attempt.opening(), self._told)
         if connection is None:
             return False
         dispatch.waits_on(connection, upstream)
@@ -232,8 +226,8 @@ class Exchange:
             asked.reading.route,
             asked.request_id,
             self._loop,
-            deadline=self._started + around.queue_timeout,
-            client_deadline=self._started + asked.reading.client_timeout,
+            self._started + around.queue_timeout,
+            self._started + asked.reading.client_timeout,
         )
         return dispatch
 
@@ -242,7 +236,7 @@ class Exchange:
         message, around, chunked = asked.message, asked.around, asked.head.chunked
         hold = around.body_limit if asked.reading.route.kind is _INFERENCE else 0
         if message.complete and not chunked:
-            return WholeBody(message.read(), hold=hold, together=around.held)
+            return WholeBody(message.read(), hold, around.held)
         if asked.head.expects_continue and not message.complete:
             asked.stream.interim(CONTINUE)
         return ArrivingBody(message, chunked=chunked, patience=around.body_timeout, hold=hold, together=around.held)
@@ -280,16 +274,16 @@ class Exchange:
         counters.in_flight -= 1
         counters.failed += self._outcome in {"cut", "unavailable"}
         asked.around.events.publish(
-            RequestFinished(
-                method=asked.reading.method,
-                route=asked.reading.route.name,
-                status=self._status,
-                outcome=self._outcome,
-                slot=None if dispatch is None or self._by_us else dispatch.slot,
-                attempts=0 if dispatch is None else dispatch.attempts,
-                seconds=self._loop.time() - self._started,
-                request_id=asked.request_id,
-                waited=0.0 if dispatch is None else dispatch.waited,
+            RequestFinished(  # in their order: names are dear in Python where an object is made
+                asked.reading.method,
+                asked.reading.route.name,
+                self._status,
+                self._outcome,
+                None if dispatch is None or self._by_us else dispatch.slot,
+                0 if dispatch is None else dispatch.attempts,
+                self._loop.time() - self._started,
+                asked.request_id,
+                0.0 if dispatch is None else dispatch.waited,
             )
         )
         asked.client.finished(keep_alive=keep_alive)
@@ -322,7 +316,9 @@ class Exchange:
         head = asked.head
         # A client that has been told not to send its body may or may not: where its next request begins is not known.
         undecided = head.expects_continue and not asked.message.complete
-        keep_alive = head.keep_alive and not (last or self._standing or undecided or asked.around.stopping.is_set())
+        keep_alive = head.keep_alive and not (
+            last or asked.client.standing or undecided or asked.around.stopping.is_set()
+        )
         head_only = asked.reading.method == "HEAD"
         asked.stream.reply(reply.written(keep_alive=keep_alive, http_1_0=head.line.http_1_0, head_only=head_only))
         return keep_alive

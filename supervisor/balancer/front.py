@@ -86,9 +86,9 @@ class ClientConnection(asyncio.Protocol):
         "_reading_paused",
         "_readings",
         "_sink",
-        "_standing",
         "_starting",
         "_state",
+        "standing",
         "transport",
         "writing_paused",
     )
@@ -108,7 +108,7 @@ class ClientConnection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None  # somebody waits until the client has taken what was written
         self._sink: Callable[[bytes], None] | None = None  # the protocol has been switched
         self._readings = Readings("")
-        self._standing = False  # it has no place, and gets one answer, which no replica is asked for
+        self.standing = False  # it has no place, and gets one answer, which no replica is asked for
         self.transport: asyncio.Transport | None = None
         self.writing_paused = False
 
@@ -178,7 +178,7 @@ class ClientConnection(asyncio.Protocol):
         place, leaving = self._house.crowd.arrive(self, address)
         if leaving is not None:
             leaving.make_room()
-        self._standing = place is Place.STANDING
+        self.standing = place is Place.STANDING
         if place is Place.NONE:
             self.transport.abort()
         else:
@@ -222,6 +222,8 @@ class ClientConnection(asyncio.Protocol):
     def _take(self, begun: Sequence[Message]) -> None:
         if len(begun) == 1 and self._state is BETWEEN and not self._line and not self.writing_paused:
             self._begin(begun[0])
+            if self._guard.between and not self._line and not self._reading_paused and not self._head_is_due:
+                return  # as nearly always: there is nothing to look at
         else:
             self._line += begun
             if self._state is BETWEEN:
@@ -273,7 +275,7 @@ class ClientConnection(asyncio.Protocol):
             request_id = new_request_id()
             self._end_with(message.line, replies.broken(request_id), "unavailable", request_id)
             return
-        self._exchange = exchange = Exchange(message, head, reading, around, self, self._loop, standing=self._standing)
+        self._exchange = exchange = Exchange(message, head, reading, around, self, self._loop)
         self._state = WORKING
         self._message = message
         house.crowd.begin(self)
@@ -324,16 +326,14 @@ class ClientConnection(asyncio.Protocol):
         if self.writing_paused:
             seconds = house.around.response_timeout
         else:
-            seconds = house.head_timeout if self._standing else house.keepalive_timeout
+            seconds = house.head_timeout if self.standing else house.keepalive_timeout
         self._alarm.set(self._loop.time() + seconds)
 
     def _look(self) -> None:
         """Whether more may be read, and by when a head has to be there."""
-        guard = self._guard
-        if guard.between and not self._line and not self._reading_paused and not self._head_is_due:
-            return  # as nearly always
         if self.transport is None:
             return
+        guard = self._guard
         receiving = guard.receiving
         if self._line or guard.held > MOST_HELD:
             self._stop_reading()

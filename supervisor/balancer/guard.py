@@ -166,7 +166,7 @@ class Guard:
         known = template.match(data, 0) if template.plain and not self._empty_line else None
         if known is None or sum(known) != len(data):
             return None
-        return Message(template.head, known[1], body=data[known[0] :])
+        return Message(template.head, known[1], data[known[0] :])
 
     def _step(self) -> bool:
         """Goes on by one stage; False where more bytes are needed."""

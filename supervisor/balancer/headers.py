@@ -99,7 +99,7 @@ def request_head(
     """
     before, after = opening
     digits = b"" if length is None else b"%d" % length
-    own = b"" if request_id is None else b"x-request-id: %b\r\n" % request_id.encode("ascii", "replace")
+    own = b"" if request_id is None else b"x-request-id: %b\r\n" % request_id.encode()
     key = b"" if credential is None else b"%b: %b\r\n" % (credential.name, credential.value)
     return b"%b%b%b%b%b\r\n" % (before, digits, after, own, key)
 
@@ -110,7 +110,7 @@ def repeatable_id(sent: bytes) -> str | None:
 
 
 def new_request_id() -> str:
-    return random.getrandbits(128).to_bytes(16).hex()
+    return f"{random.getrandbits(128):032x}"
 
 
 def _dropped(always: frozenset[bytes], headers: RawHeaders) -> frozenset[bytes] | set[bytes]:

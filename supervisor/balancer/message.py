@@ -37,8 +37,8 @@ class Message:
         self,
         head: Head | None,
         length: int = 0,
-        *,
         body: bytes | None = None,
+        *,
         refusal: Refusal | None = None,
         line: Line | None = None,
     ) -> None:

@@ -36,6 +36,11 @@ class Client(Protocol):
         ...
 
     @property
+    def standing(self) -> bool:
+        """Whether it has no place, and gets one answer, which no replica is asked for."""
+        ...
+
+    @property
     def writing_paused(self) -> bool:
         """Whether what was written waits for the client to take it."""
         ...
@@ -67,7 +72,7 @@ class ClientStream:
         "begun",
     )
 
-    def __init__(self, client: Client, *, patience: float) -> None:
+    def __init__(self, client: Client, patience: float) -> None:
         """`patience` is how many seconds the client may take nothing of what waits for it."""
         self._client = client
         self._patience = patience

@@ -17,10 +17,9 @@ _HOP_BY_HOP = b"|".join(sorted(HOP_BY_HOP))
 _LENGTHLESS = frozenset({101, 204})  # RFC 9110, section 8.6
 
 # Of fields that are well-formed, each with the CR LF before it: those that matter to a gateway.
-_MARKED = re.compile(rb"\r\n(?i:(" + _HOP_BY_HOP + rb"|content-length|x-request-id)):[\t ]*+([^\r]*+)")
+_MARKED = re.compile(rb"(\r\n(?i:(" + _HOP_BY_HOP + rb"|content-length|x-request-id)):[\t ]*+([^\r]*+))")
 _OF_THE_BODY = re.compile(rb"\r\n(?i:(content-type|content-encoding)):[\t ]*+([^\r]*+)")
 _NO_NOMINATION = HOP_BY_HOP | NEVER_NOMINATED | {b"close"}  # what is left out anyway, or never, or is no field
-_NOBODY: frozenset[bytes] = frozenset()
 _LONGEST_LENGTH = 18  # digits: what a signed 64 bit number surely holds
 
 
@@ -46,7 +45,8 @@ class ResponseHead:
     """A status line, and the header section as it was sent, each field with the CR LF before it.
 
     `length` is the body's, where it was announced; `bodiless`, that it has none whatever the fields say: a response to
-    HEAD, 204, 304, 101. `options` are Connection's, `identified` whether it has a request id.
+    HEAD, 204, 304, 101. `hop_by_hop` are those fields that are, `options` what Connection says, `closes` whether it
+    says that, `identified` whether there is a request id.
     """
 
     status: int
@@ -55,16 +55,17 @@ class ResponseHead:
     length: int | None = None
     chunked: bool = False
     bodiless: bool = False
-    hop_by_hop: bool = False  # there are fields that are
+    hop_by_hop: tuple[bytes, ...] = ()
     identified: bool = False
-    options: list[bytes] | None = None
-    upgrades: list[bytes] | None = None
+    closes: bool = False
+    options: tuple[bytes, ...] = ()
+    upgrades: tuple[bytes, ...] = ()
 
     @classmethod
     def read(cls, status: int, reason: bytes, fields: bytes) -> ResponseHead:
         """Of fields that are well-formed. Raises BadResponse where they do not say clearly where the body ends."""
         head = cls(status, reason, fields)
-        for name, sent in _MARKED.findall(fields):
+        for field, name, sent in _MARKED.findall(fields):
             lowered = name.lower()
             if lowered == b"content-length":
                 digits = sent.rstrip(b"\t ")
@@ -75,18 +76,19 @@ class ResponseHead:
             if lowered == b"x-request-id":
                 head.identified = True
                 continue
-            head.hop_by_hop = True
+            head.hop_by_hop += (field,)
             if lowered == b"transfer-encoding":
                 if head.chunked or sent.rstrip(b"\t ").lower() != b"chunked":
                     raise BadResponse("the only transfer coding that is understood is chunked")
                 head.chunked = True
             elif lowered == b"connection":
-                head.options = (head.options or []) + _elements(sent)
+                head.options += _elements(sent)
+                head.closes = b"close" in head.options
             elif lowered == b"upgrade":
-                head.upgrades = (head.upgrades or []) + _elements(sent)
+                head.upgrades += _elements(sent)
         if head.chunked and head.length is not None:
             raise BadResponse("it is chunked, and has a length")
-        if head.identified and head.options is not None and b"x-request-id" in head.options:
+        if head.identified and b"x-request-id" in head.options:
             head.identified = False  # that one stays behind
         return head
 
@@ -95,12 +97,8 @@ class ResponseHead:
         return not (self.bodiless or self.chunked or self.length is not None)
 
     @property
-    def closes(self) -> bool:
-        return self.options is not None and b"close" in self.options
-
-    @property
     def switches_to_websocket(self) -> bool:
-        return self.status == 101 and self.upgrades == [b"websocket"] and b"upgrade" in (self.options or ())
+        return self.status == 101 and self.upgrades == (b"websocket",) and b"upgrade" in self.options
 
     @property
     def is_event_stream(self) -> bool:
@@ -121,12 +119,12 @@ class ResponseHead:
 
     def end_to_end(self, *, length: bool) -> bytes:
         """The fields that are for the client: without what belongs to the connection, or a length."""
-        if not self.hop_by_hop and (length or self.length is None):
-            return self.fields
-        nominated = _NOBODY
-        if self.options is not None:
-            nominated = frozenset(option for option in self.options if option not in _NO_NOMINATION)
-        return _fields_named(nominated, length=not length).sub(b"", self.fields)
+        fields = self.fields
+        if _NO_NOMINATION.issuperset(self.options) and (length or self.length is None):
+            for field in self.hop_by_hop:  # up to its end, and not one that only begins like it
+                fields = (fields + b"\r\n").replace(field + b"\r\n", b"\r\n")[:-2]
+            return fields
+        return _fields_named(frozenset(self.options) - _NO_NOMINATION, length=not length).sub(b"", fields)
 
 
 def response_head(
@@ -144,7 +142,7 @@ def response_head(
     fields = response.end_to_end(length=told)
     added = b"\r\nx-litesup-replica: %d" % slot
     if not response.identified:
-        added += b"\r\nx-request-id: " + request_id.encode("ascii", "replace")
+        added += b"\r\nx-request-id: " + request_id.encode()
     if framing is CHUNKED:
         added += b"\r\ntransfer-encoding: chunked"
     if upgrade is not None:
@@ -172,6 +170,7 @@ def _fields_named(nominated: frozenset[bytes], *, length: bool) -> re.Pattern[by
     return re.compile(rb"\r\n(?i:" + b"|".join(map(re.escape, sorted(names))) + rb"):[^\r]*+")
 
 
-def _elements(value: bytes) -> list[bytes]:
-    """The members of a list, in lower case."""
-    return [element for part in value.lower().split(b",") if (element := part.strip(b"\t "))]
+@functools.lru_cache(maxsize=64)
+def _elements(value: bytes) -> tuple[bytes, ...]:
+    """The members of a list, in lower case. The same ones come again and again."""
+    return tuple(element for part in value.lower().split(b",") if (element := part.strip(b"\t ")))

@@ -54,19 +54,17 @@ class Logging:
         self._form = _Form(settings, descriptor, environ)
         self.sink = Sink(descriptor, limit=settings.buffer_lines, notice=self._form.dropped)
         self._undo = self._take_over(LEVELS[settings.level])
-        self._log_event = EventLogger(LEVELS[settings.level])
-        self.logbook = Logbook(self._redactor, keep=settings.keep_lines)
-
-    def log_event(self, event: events.Event) -> None:
+        self._event_logger = EventLogger(LEVELS[settings.level])
+        self.log_event: events.Listener = self._event_logger.log
         """A listener of the daemon's events."""
-        self._log_event(event)
+        self.logbook = Logbook(self._redactor, keep=settings.keep_lines)
 
     def rule(self, settings: LogSettings) -> None:
         """Goes by the level and the bounds of these settings from now on; the format stays."""
         level = LEVELS[settings.level]
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
         logging.getLogger().setLevel(max(level, logging.INFO))
-        self._log_event.level = level
+        self._event_logger.level = level
         self.sink.limit = settings.buffer_lines
         self.logbook.keep(settings.keep_lines)
 
@@ -244,7 +242,7 @@ class EventLogger:
         self._log = structlog.get_logger()
         self.level = level
 
-    def __call__(self, event: events.Event) -> None:
+    def log(self, event: events.Event) -> None:
         method = level_of(event)
         if _NUMBERS[method] < self.level:
             return  # one comes with every request: it should cost nothing when nobody reads it

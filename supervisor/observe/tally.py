@@ -57,7 +57,9 @@ class RequestTally(Collector):
         said = (event.route, event.method, event.status, event.outcome)
         tally = self._known.get(said) or self._tally(*said)
         tally.count += 1
-        tally.times.add(event.seconds)
+        times, seconds = tally.times, event.seconds  # as `add`, without the call: this happens with every request
+        times.total += seconds
+        times.counts[bisect_left(BUCKETS, seconds)] += 1
         if event.waited:
             self._waits.add(event.waited)
 
