@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from supervisor.balancer.response import ResponseReader
 from supervisor.balancer.response_head import Framing, ResponseHead, interim_head, response_head
@@ -39,6 +41,27 @@ def test_what_connection_names_stays_behind_but_never_what_gives_a_message_its_m
     lines = got(b"X-Hop: 1", b"Connection: content-length, X-hop , close", b"Content-Length: 5", framing=Framing.LENGTH)
     assert lines[1:2] == [b"Content-Length: 5"]
     assert b"x-request-id: id-1" in got(b"Connection: x-request-id", b"X-Request-ID: theirs")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"X-A", b"TE", b"te", b"Keep-Alive", b"Connection", b"connectionx", b"xTE"]),
+            st.sampled_from([b":", b": ", b":\t "]),
+            st.sampled_from([b"", b"x", b"xy", b"x ", b"keep-alive", b"te, x-a", b"close"]),
+        ),
+        max_size=8,
+    )
+)
+def test_what_stays_behind_is_whole_fields_and_all_of_them(fields: list[tuple[bytes, bytes, bytes]]):
+    nominated = {
+        option.strip() for name, _, value in fields if name.lower() == b"connection" for option in value.split(b",")
+    }
+    kept = [
+        b"".join(field) for field in fields if field[0].lower() not in {b"te", b"keep-alive", b"connection"} | nominated
+    ]
+    lines = got(*(b"".join(field) for field in fields), framing=Framing.LENGTH)
+    assert lines[1:-2] == kept
 
 
 def test_framing_is_told_once():

@@ -128,3 +128,47 @@ def test_a_long_head_is_not_kept_while_a_connection_idles():
     (first,), (second,) = guard.feed(long), guard.feed(long)
     assert first.head == second.head
     assert first.head is not second.head
+
+
+WEBSOCKET = b"GET /v1/realtime HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+def test_a_chunked_body_is_read_as_one_also_where_its_head_comes_alone_and_is_known():
+    guard = Guard(LIMITS)
+    guard.feed(CHUNKED + b"0\r\n\r\n")
+    (message,) = guard.feed(CHUNKED)
+    assert guard.receiving is message
+    assert guard.feed(b"2\r\nhi\r\n0\r\n\r\n") == []
+    assert shown(message)[-2:] == (True, b"hi")
+
+
+def test_what_follows_a_known_request_for_a_websocket_is_kept():
+    guard = Guard(LIMITS)
+    guard.feed(WEBSOCKET)
+    assert guard.declined() == []
+    (message,) = guard.feed(WEBSOCKET)
+    assert message.complete
+    assert guard.feed(GET) == []
+    assert guard.held == len(GET)
+
+
+def test_behind_a_known_head_nothing_is_read_if_it_ends_its_connection():
+    closing = GET[:-2] + b"Connection: close\r\n\r\n"
+    guard = Guard(LIMITS)
+    guard._template = template(closing)
+    (message,) = guard.feed(closing)
+    assert message.complete
+    assert guard.over
+
+
+def test_an_empty_line_before_a_known_head_is_forgiven_once():
+    guard = Guard(LIMITS)
+    guard.feed(GET)
+    assert guard.feed(b"\r\n") == []
+    assert guard.within_head
+    (message,) = guard.feed(GET)
+    assert message.complete
+    assert guard.between
+    assert guard.feed(b"\r\n") == []
+    (refused,) = guard.feed(b"\r\n" + GET)
+    assert refused.refusal is not None

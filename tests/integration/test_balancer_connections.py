@@ -152,6 +152,7 @@ async def test_the_rest_of_a_body_that_is_none_ends_the_connection(directory: Pa
         client.writer.write(NO_KEY + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel")
         assert (await client.answer()).status == 401
         client.writer.write(b"lo\r\nnonsense\r\n" + HEALTH)
+        await eventually(lambda: only(b)._state is front.LEAVING, within=30)
         assert await client.reader.read() == b""
         assert len(b.seen) == 1
 
