@@ -285,8 +285,6 @@ def question(kinds: Sequence[str] = tuple(GROWTH)) -> Question:
             Goal(
                 f"an event costs at most {MOST_RISE:g} × as much among many streams",
                 judge_stream_cost,
-                unmet="The balancer asks every connection at work, four times a second, if its client has gone: with "
-                "5,000 open streams that is a sixth of its time. Only those from which nothing is read need asking.",
             ),
         ),
         measure=Growing(kinds),

@@ -27,7 +27,13 @@ QUESTION = Question(
     sides=("litesup", "uvicorn", "gunicorn"),
     figures=FIGURES,
     goals=(
-        Goal("idle, at most 1.15 × gunicorn", share_of("gunicorn", "idle", 1.15)),
+        Goal(
+            "idle, at most 1.15 × gunicorn",
+            share_of("gunicorn", "idle", 1.15),
+            unmet="litesup's replicas are warm by then, which takes most of what each has of its own, and gunicorn's "
+            "have not served yet: the second figure is that of workers at work. What was let go, laid side by side "
+            "and left is in [decision 2](decisions/0002-fork-server.md).",
+        ),
         Goal("after the requests, at most 1.15 × gunicorn", share_of("gunicorn", "served", 1.15)),
     ),
     measure=STARTS.measure(FIGURES),

@@ -112,7 +112,9 @@ def _command(side: str, port: int, sockets: Sequence[Path], folder: Path) -> lis
             return [find("nginx") or "nginx", "-e", "stderr", "-p", str(folder), "-c", str(file)]
         case "haproxy":
             file = folder / "haproxy.cfg"
-            servers = "\n    ".join(f"server r{n} unix@{path}" for n, path in enumerate(sockets))
+            servers = "\n    ".join(
+                ["option http-no-delay", *(f"server r{n} unix@{path}" for n, path in enumerate(sockets))]
+            )
             file.write_text(HAPROXY.format(port=port, servers=servers))
             return [find("haproxy") or "haproxy", "-db", "-q", "-f", str(file)]
         case _:
@@ -151,8 +153,9 @@ QUESTION = Question(
         f"{STREAMS} clients read a stream of server-sent events each, {RATE} events of 300 bytes a second, as OpenAI's "
         f"chat completions have them; {SECONDS:g} s. The proxy has one core. Both ends of the streams are one program "
         "on the other core: each event carries the time at which it was written, and its delay is taken when it is "
-        "read. nginx has proxy_buffering off. direct is the same program without a proxy between its ends. Processor "
-        "time is the proxy's own, as the kernel counts it."
+        "read. nginx has `proxy_buffering off`, HAProxy `option http-no-delay`, without which it holds events back "
+        "for up to 0.2 s. *direct* is the same program without a proxy between its ends. Processor time is the "
+        "proxy's own, as the kernel counts it."
     ),
     sides=SIDES,
     figures=(

@@ -43,18 +43,23 @@ class Blow:
 class Report:
     """What the clients saw.
 
-    `failed` are requests that no client should see fail: plain ones, and streams that never began. `cut` are streams
-    that broke off; of these `unexplained` were not on a replica that was struck, and `unseen` looked complete. `waits`
-    are seconds until the first byte, of all that got one.
+    `unanswered` are plain requests that failed, and `not_begun` streams that never began: no client should see either.
+    `cut` are streams that broke off; of these `unexplained` were not on a replica that was struck, and `unseen` looked
+    complete. `waits` are seconds until the first byte, of all that got one.
     """
 
     plain: int
     streams: int
-    failed: list[Result]
+    unanswered: list[Result]
+    not_begun: list[Result]
     cut: list[Result]
     unexplained: list[Result]
     unseen: list[Result]
     waits: list[float]
+
+    @property
+    def failed(self) -> list[Result]:
+        return [*self.unanswered, *self.not_begun]
 
     @property
     def longest(self) -> float:
@@ -64,11 +69,13 @@ class Report:
         waits = sorted(self.waits) or [0.0]
         return [
             f"plain requests   {self.plain}",
+            f"  failed         {len(self.unanswered)}",
             f"streams          {self.streams}",
-            f"failed           {len(self.failed)} (plain, or a stream that never began)",
-            f"streams cut      {len(self.cut)}",
-            f"  elsewhere      {len(self.unexplained)} (not on a replica that was struck)",
-            f"  unseen         {len(self.unseen)} (without a sign of it)",
+            f"  never began    {len(self.not_begun)}",
+            f"  cut            {len(self.cut)}",
+            f"    struck       {len(self.cut) - len(self.unexplained)} (on a replica that was struck, at that moment)",
+            f"    elsewhere    {len(self.unexplained)} (for no known reason)",
+            f"    unseen       {len(self.unseen)} (of all that were cut: without a sign of it)",
             f"median wait      {waits[len(waits) // 2]:.2f} s for the first byte",
             f"p99 wait         {waits[int(len(waits) * 0.99)]:.2f} s",
             f"longest wait     {waits[-1]:.2f} s",
@@ -151,7 +158,8 @@ class Assault:
         return Report(
             plain=len(plain),
             streams=len(streams),
-            failed=[*self._plain.failed, *(result for result in streams if result.status != 200)],
+            unanswered=self._plain.failed,
+            not_begun=[result for result in streams if result.status != 200],
             cut=cut,
             unexplained=[result for result in cut if not any(_was_struck(result, blow) for blow in self.blows)],
             unseen=[result for result in cut if not result.error],

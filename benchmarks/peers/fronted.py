@@ -28,6 +28,7 @@ defaults
     option forwardfor
     option redispatch
     option http-keep-alive
+    option http-no-delay
     retries 3
     timeout connect 5s
     timeout client 600s
