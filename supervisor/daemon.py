@@ -23,6 +23,7 @@ import uvloop
 from supervisor import events as ev
 from supervisor import rules
 from supervisor.admin import AdminServer
+from supervisor.allocator import GiveBack
 from supervisor.balancer.server import Balancer
 from supervisor.control import wire
 from supervisor.control.lock import InstanceLock
@@ -224,6 +225,7 @@ class Daemon:
             watch = group.create_task(self._watch.run(), name="watch")
             keeper = group.create_task(self._keeper.run(), name="history")
             recycler = group.create_task(self._recycler.run(), name="recycler")
+            memory = group.create_task(GiveBack().run(), name="memory")
             notify = group.create_task(self._notifier.run(self.status), name="systemd")
             await self._stop.asked.wait()
             settings = self._live.now
@@ -232,6 +234,7 @@ class Daemon:
             watch.cancel()
             keeper.cancel()
             recycler.cancel()
+            memory.cancel()
             await self._stop.unless_in_hurry(self._balancer.stop(settings.stop.drain))
             self._pool.mailbox.stop()
             await self._stop.unless_in_hurry(asyncio.wait([pool]))

@@ -24,6 +24,14 @@ assert gc.isenabled()
 lost = weakref.ref(Loop())
 left = [Loop() for _ in range(2 * gc.get_threshold()[0])]
 assert lost() is None, "what became garbage since is not found"
+
+lives = Loop()
+lost = weakref.ref(lives)
+gc.collect(1)  # it is old now, and only a full collection finds it
+gc.set_threshold(10, 2, 2)
+del lives
+left += [Loop() for _ in range(1000)]
+assert lost() is None, "what became garbage late is found only among ten thousands"
 """
 
 

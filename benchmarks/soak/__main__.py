@@ -29,6 +29,7 @@ from benchmarks.soak.provider import answers, still_open
 from benchmarks.soak.report import Ending, Found, Verdict, as_json, judged, lines
 from benchmarks.soak.schedule import steps
 from benchmarks.soak.traffic import Traffic
+from supervisor.allocator import LOOK_EVERY
 from tests.daemon import GUIDE, Daemon
 from tests.eventually import eventually
 from tests.fake_azure import FakeAzure
@@ -44,6 +45,8 @@ SHORTEST_SPELL = 15.0  # seconds
 AT_ONCE = 3  # deeds; the next one waits for one of these to be over
 SAMPLE_EVERY = 1.0
 AT_REST_WITHIN = 15.0
+GIVEN_BACK_WITHIN = LOOK_EVERY + 1.0
+"""What is free by then has been given back: what is measured is what the daemon keeps."""
 
 
 class Soak:
@@ -106,6 +109,7 @@ class Soak:
             rests=self._rests,
             provider_open=self._provider_open,
             ending=Ending(code, finished.code, finished.output.strip(), len(daemon.processes()), len(daemon.sockets())),
+            killed=frozenset(chaos.killed),
         )
 
     @property
@@ -121,6 +125,7 @@ class Soak:
     async def _rest(self) -> None:
         """Waits until nothing is under way any more, and notes what there is then, also where that never comes."""
         await self._daemon.settled(180.0)
+        await asyncio.sleep(GIVEN_BACK_WITHIN)
 
         async def rested() -> Rest | None:
             seen = await gauges.rest(self._daemon, self._since)

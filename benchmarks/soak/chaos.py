@@ -60,6 +60,7 @@ class Chaos:
 
     def __init__(self, daemon: Daemon, *, url: str) -> None:
         self.done: list[Done] = []
+        self.killed: set[int] = set()  # replicas, by their number
         self._daemon = daemon
         self._url = url
         self._numbers = itertools.count(1)
@@ -87,6 +88,7 @@ class Chaos:
         serving = [each for each in await self._serving() if number >= MOST or each["pid"] not in self._stopped]
         victims = source.sample(serving, min(number, len(serving)))
         for victim in victims:
+            self.killed.add(victim["replica"])
             self._signal(victim["pid"], signal.SIGKILL)
         return _named(victims)
 

@@ -8,7 +8,7 @@ a replica that ended. All times are Unix seconds.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -67,18 +67,25 @@ class Why(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A replica that ended without having been told to leave first, by the daemon's log."""
+    """A replica that ended amid its work: it had not been told to leave, or was not let finish what it held."""
 
     at: float
     replica: int
     slot: int
 
 
-def ends(log: Iterable[Mapping[str, Any]]) -> list[End]:
+def ends(log: Iterable[Mapping[str, Any]], killed: Collection[int] = ()) -> list[End]:
+    """By the daemon's log. `killed` is whom the soak sent SIGKILL: also one that was leaving may have had it before it
+    was done, and for the daemon its end is then an expected one.
+    """
     return [
         End(moment(event), event["replica"], event["slot"])
         for event in log
-        if (event.get("event") == "replica_exited" and not event["expected"]) or event.get("event") == "replica_killed"
+        if event.get("event") == "replica_killed"
+        or (
+            event.get("event") == "replica_exited"
+            and (not event["expected"] or (event["status"] == "SIGKILL" and event["replica"] in killed))
+        )
     ]
 
 
@@ -89,8 +96,9 @@ def moment(event: Mapping[str, Any]) -> float:
 class Judge:
     """Knows what happened; asked about each request that did not succeed."""
 
-    def __init__(self, log: Sequence[Mapping[str, Any]]) -> None:
-        self._ends = ends(log)
+    def __init__(self, log: Sequence[Mapping[str, Any]], killed: Collection[int] = ()) -> None:
+        """`killed` is as of `ends`."""
+        self._ends = ends(log, killed)
         self._suspected = {event["request_id"]: event for event in log if event.get("event") == "request_suspected"}
         self._rules: Sequence[tuple[Why, Callable[[Request], bool]]] = (
             (Why.LEFT, lambda request: request.left),

@@ -48,6 +48,7 @@ class Found:
     rests: Sequence[Rest]
     provider_open: int  # calls that were still under way at the provider when every client had gone
     ending: Ending
+    killed: frozenset[int] = frozenset()  # replicas to which the soak sent SIGKILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Verdict:
 
 
 def judged(found: Found) -> Verdict:
-    judge = Judge(found.log)
+    judge = Judge(found.log, found.killed)
     failed = [request for request in found.requests if not request.succeeded]
     reasons = [(request, judge.why(request)) for request in failed]
     unexplained = [request for request, why in reasons if why is None]

@@ -30,6 +30,7 @@ class Alarm:
     def stop(self) -> None:
         """For good."""
         self._at = self._rings_at = math.inf
+        self._act = _nothing  # its owner holds the alarm
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -50,3 +51,7 @@ class Alarm:
             return
         self._at = math.inf
         self._act()
+
+
+def _nothing() -> None:
+    pass

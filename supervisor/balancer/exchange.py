@@ -158,6 +158,7 @@ class Exchange:
 
     def _over(self, task: asyncio.Task[bool]) -> None:
         """Also where the task has not even begun."""
+        self._task = None  # what ended it would hold all that it did, and be held by it
         if task.cancelled():
             self._break_off()
         self._finish(keep_alive=not task.cancelled() and task.result())

@@ -152,6 +152,7 @@ class ClientConnection(asyncio.Protocol):
         if not house.crowd.at_work:
             house.quiet.set()
         if self.transport is None:
+            message.discard()
             return
         if not keep_alive or self.transport.is_closing():
             self._leave(linger=not message.complete or bool(self._line))

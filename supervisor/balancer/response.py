@@ -80,6 +80,10 @@ class ResponseReader:
         self.head: ResponseHead | None = None
         self.complete = False
 
+    def let_go(self) -> None:
+        """No interim answer is passed on any more; who was to get it need not be held by who holds this."""
+        self._on_interim = None
+
     @property
     def begun(self) -> bool:
         """Whether there is something to pass on: the head alone of a body with a length tells nobody anything yet."""
@@ -148,6 +152,7 @@ class ResponseReader:
     def _take_final(self, head: ResponseHead) -> None:
         """What follows this head, and what may follow the answer."""
         self.head = head
+        self.let_go()
         status = head.status
         head.bodiless = self._head_only or status in {101, 204, 304}
         if status == 101:

@@ -10,6 +10,7 @@ import asyncio
 import select
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from supervisor.balancer.response import ResponseReader
@@ -32,6 +33,17 @@ Told = Callable[[], None]
 
 class ResponseTimeout(UpstreamError):
     """The replica took the request and then said nothing for too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """How an exchange failed. No exception: one that was raised holds everything that it passed through."""
+
+    kind: type[UpstreamError]
+    how: str
+
+    def error(self) -> UpstreamError:
+        return self.kind(self.how)
 
 
 class Connection(asyncio.Protocol):
@@ -82,7 +94,7 @@ class Connection(asyncio.Protocol):
         self._response = ResponseReader()
         self._buffered = 0  # bytes that came and were not taken, heads included
         self._received = False
-        self._failure: UpstreamError | None = None
+        self._failure: _Failure | None = None
         self._reading_paused = False
         self._writing_paused = False
         self._take: Take | None = None  # somebody gets what comes of the body as it comes
@@ -168,7 +180,7 @@ class Connection(asyncio.Protocol):
         response = self._response
         while not response.begun:
             if self._failure is not None:
-                raise self._failure
+                raise self._failure.error()
             await self._wait()
         assert response.head is not None
         return response.head
@@ -187,7 +199,7 @@ class Connection(asyncio.Protocol):
                     return False
                 continue
             if self._failure is not None:
-                raise self._failure
+                raise self._failure.error()
             self._take = take
             try:
                 if not await self._wait():
@@ -225,13 +237,15 @@ class Connection(asyncio.Protocol):
     def give_up(self) -> None:
         """Ends the wait for a response of which no byte has come; does nothing about one that has begun."""
         if self._busy and not self._received:
-            self._fail(ReplicaGivenUp("the replica does not answer its probes any more"))
+            self._fail(ReplicaGivenUp, "the replica does not answer its probes any more")
             self.abort()  # now, so that an answer that comes in this very turn is nobody's
 
     def abort(self) -> None:
         """Closes at once, whatever is going on: the replica sees the end of the connection."""
         self.closed = True
-        self._told = None
+        # Whoever these belong to holds this connection: what holds each other stays until somebody looks for garbage.
+        self._told = self.on_writable = None
+        self._response.let_go()
         self._stop_timer()
         if self._transport is not None:
             self._transport.abort()
@@ -269,7 +283,7 @@ class Connection(asyncio.Protocol):
         try:
             response.feed(data)
         except BadResponse as bad:
-            self._fail(ResponseCut(f"the replica's answer cannot be passed on: {bad}"))
+            self._fail(ResponseCut, f"the replica's answer cannot be passed on: {bad}")
             self.abort()
         take = self._take
         if take is None:
@@ -321,12 +335,12 @@ class Connection(asyncio.Protocol):
         if self._response.complete:
             return
         if (broken and not self._tunnel) or not self._response.end():
-            self._fail(ResponseCut(how) if self._response.begun else ReplicaLost(how))
+            self._fail(ResponseCut if self._response.begun else ReplicaLost, how)
         self._wake()
 
-    def _fail(self, failure: UpstreamError) -> None:
+    def _fail(self, kind: type[UpstreamError], how: str) -> None:
         if self._failure is None:
-            self._failure = failure
+            self._failure = _Failure(kind, how)
         self._wake()
 
     async def _wait(self) -> bool:
@@ -359,7 +373,7 @@ class Connection(asyncio.Protocol):
         if self._unread():  # what came while nobody looked, as when the daemon itself was stopped, is no silence
             self._ring_in(_LOOK_AGAIN)
             return
-        self._fail(ResponseTimeout(f"the replica was silent for {self._timeout:g} s"))
+        self._fail(ResponseTimeout, f"the replica was silent for {self._timeout:g} s")
         self.abort()  # now, so that an answer that comes in this very turn is nobody's
 
     def _ring_in(self, seconds: float) -> None:

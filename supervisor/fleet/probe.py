@@ -67,22 +67,25 @@ class _Answer(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.verdict: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast("asyncio.Transport", transport).write(_REQUEST)
 
     def data_received(self, data: bytes) -> None:
+        assert self._parser is not None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._say("answered what is no HTTP")
 
     def on_message_complete(self) -> None:
+        assert self._parser is not None
         status = self._parser.get_status_code()
         self._say(None if status == 200 else f"answered {status}")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._parser = None  # it holds this; a probe that left garbage would leave some every few seconds, for good
         self._say("closed the connection without an answer")
 
     def _say(self, verdict: str | None) -> None:

@@ -80,6 +80,24 @@ def test_a_failure_is_explained_by_what_happened_to_its_replica_and_by_nothing_l
     assert Judge(log).why(request_) is why
 
 
+@pytest.mark.parametrize(
+    ("log", "killed", "why"),
+    [
+        pytest.param([death(expected=True)], {7}, Why.CUT, id="the soak killed it while it was leaving"),
+        pytest.param([death(expected=True)], {8}, None, id="the soak killed another one"),
+        pytest.param(
+            [death(expected=True) | {"status": "exit 0"}], {7}, None, id="it was gone before it could be killed"
+        ),
+        pytest.param([death(expected=True, slot=2)], {7}, None, id="it was not the one that answered"),
+    ],
+)
+def test_a_replica_that_is_killed_while_it_leaves_explains_what_it_could_not_finish(
+    log: list[dict[str, Any]], killed: set[int], why: Why | None
+):
+    assert Judge(log, killed).why(CUT) is why
+    assert bool(judged(soaked(requests=[CUT], log=log, killed=frozenset(killed))).unexplained) is (why is None)
+
+
 def test_the_daemons_own_errors_are_defects_and_what_it_tells_operators_is_not():
     fine = [event("rollout_failed", 0, reason="a bad file") | {"level": "error"}, event("litellm", 0, line="ERROR")]
     bad = [
