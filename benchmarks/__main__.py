@@ -31,6 +31,7 @@ from benchmarks.result import Result, save
 from benchmarks.table import failures
 
 FAILED = 1
+SHARED = 5.0  # seconds, to take over runs that another question has made
 BETWEEN = 5.0  # seconds from one question to the next: what ran is ended, and the machine comes to rest
 
 
@@ -40,11 +41,12 @@ def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) 
     print(reckoned(questions, rounds), file=sys.stderr)
     said: list[str] = []
     code = 0
-    asked_already: dict[str, int] = {}
+    asked_already: dict[str, tuple[int, float]] = {}
     written = "no page was written"
     for number, question in enumerate(questions):
-        # One that was cut short is not gone on with by the next one that shares its runs.
-        many = asked_already.get(question.shares or question.name, rounds or question.rounds)
+        # One that was cut short is not gone on with by the next one that shares its runs, and its time.
+        group = question.shares or question.name
+        many, budget = asked_already.get(group, (rounds or question.rounds, question.budget))
         print(f"\n{question.title}: {_rounds(many)}", file=sys.stderr, flush=True)
         try:
             result = collect(
@@ -52,7 +54,7 @@ def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) 
                 rounds=many,
                 sides=question.sides,
                 command=f"python -m benchmarks.{question.name} --rounds {many}",
-                budget=question.budget if rounds is None else None,
+                budget=budget if rounds is None else None,
                 first=number == 0,
             )
             save(result, places.results)
@@ -70,7 +72,7 @@ def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) 
             said.append(f"{question.name:<14} failed: {type(error).__name__}: {error}")
             code = FAILED
         else:
-            asked_already[question.shares or question.name] = result.rounds
+            asked_already[group] = (result.rounds, max(SHARED, budget - result.seconds))
             written = str(places.docs / "benchmarks.md")
             said.append(f"{question.name:<14} {result.seconds:>5.0f} s  {_goals(question, result)}")
             said += [f"{'':<14} {line}" for line in failures(result.runs)]

@@ -6,7 +6,7 @@ python -m benchmarks.boot
 from __future__ import annotations
 
 from benchmarks.goals import share_of
-from benchmarks.question import Figure, Goal, Question, run
+from benchmarks.question import Figure, Goal, run
 from benchmarks.sitting import STARTS
 
 FIGURES = (
@@ -21,7 +21,7 @@ LOADED_ONCE = (
     "for what each replica did anew ([decision 2](decisions/0002-fork-server.md))."
 )
 
-QUESTION = Question(
+QUESTION = STARTS.question(
     name="boot",
     title="Boot: how soon three replicas are ready and warm",
     how=(
@@ -34,7 +34,6 @@ QUESTION = Question(
         "from compiled bytecode, with the same YAML, environment and Python, and look for their state every "
         "10 ms, which is the error of the measurement. Memory and first request are asked of the same start."
     ),
-    sides=("litesup", "uvicorn", "gunicorn"),
     figures=FIGURES,
     goals=(
         Goal(
@@ -48,9 +47,6 @@ QUESTION = Question(
             unmet=LOADED_ONCE,
         ),
     ),
-    measure=STARTS.measure(FIGURES),
-    budget=240.0,
-    cores=2,
     drawn=("ready",),
 )
 

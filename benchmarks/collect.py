@@ -58,7 +58,7 @@ class Progress:
     def out_of_time(self) -> None:
         """What is complete counts, and is in the table as it is."""
         number = self.runs[-1].round + 1 if self.runs else 1
-        self.cut = f"what was complete in round {number} of {self.rounds} after {self.budget:.0f} s, when it was ended"
+        self.cut = f"what was complete in round {number} of {self.rounds} when its time was over"
 
 
 def collect(

@@ -6,7 +6,7 @@ python -m benchmarks.first_request
 from __future__ import annotations
 
 from benchmarks.goals import at_most
-from benchmarks.question import Figure, Goal, Question, run
+from benchmarks.question import Figure, Goal, run
 from benchmarks.sitting import FIRST_EACH, STARTS, STEADY_FROM
 
 FIGURES = (
@@ -18,7 +18,7 @@ FIGURES = (
     Figure("cold_stream", "streamed, the first to a steady one", "x", "less"),
 )
 
-QUESTION = Question(
+QUESTION = STARTS.question(
     name="first_request",
     title="First request: how warm a new replica is",
     how=(
@@ -28,7 +28,6 @@ QUESTION = Question(
         "else; behind the others it is the pool's very first of its kind, which spares them the cold workers "
         f"that come later. Steady is the median from the {STEADY_FROM + 1}th on."
     ),
-    sides=("litesup", "uvicorn", "gunicorn"),
     figures=FIGURES,
     goals=(
         Goal("the first plain one at most 2 × the steady median", at_most(FIGURES[2], 2.0)),
@@ -41,10 +40,6 @@ QUESTION = Question(
             "gunicorn's 1.46 ([decision 2](decisions/0002-fork-server.md)).",
         ),
     ),
-    measure=STARTS.measure(FIGURES),
-    budget=240.0,
-    shares="boot",
-    cores=2,
     drawn=("cold_plain", "cold_stream"),
 )
 

@@ -6,7 +6,7 @@ python -m benchmarks.memory
 from __future__ import annotations
 
 from benchmarks.goals import share_of
-from benchmarks.question import Figure, Goal, Question, run
+from benchmarks.question import Figure, Goal, run
 from benchmarks.sitting import SERVED_PLAIN, SERVED_STREAMED, STARTS
 
 FIGURES = (
@@ -14,7 +14,7 @@ FIGURES = (
     Figure("served", f"after {SERVED_PLAIN + SERVED_STREAMED:,} requests", "MB", "less"),
 )
 
-QUESTION = Question(
+QUESTION = STARTS.question(
     name="memory",
     title="Memory: what a pool of three weighs",
     how=(
@@ -24,7 +24,6 @@ QUESTION = Question(
         f"others' have served nothing; then {SERVED_PLAIN:,} plain and {SERVED_STREAMED} streamed chat "
         "completions from 8 clients, and one second of rest."
     ),
-    sides=("litesup", "uvicorn", "gunicorn"),
     figures=FIGURES,
     goals=(
         Goal(
@@ -36,10 +35,7 @@ QUESTION = Question(
         ),
         Goal("after the requests, at most 1.15 × gunicorn", share_of("gunicorn", "served", 1.15)),
     ),
-    measure=STARTS.measure(FIGURES),
-    budget=240.0,
-    shares="boot",
-    cores=2,
+    drawn=("idle", "served"),
 )
 
 if __name__ == "__main__":

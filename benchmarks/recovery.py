@@ -6,8 +6,7 @@ python -m benchmarks.recovery
 from __future__ import annotations
 
 from benchmarks.goals import at_most
-from benchmarks.peers import NEEDS
-from benchmarks.question import Figure, Goal, Question, run
+from benchmarks.question import Figure, Goal, run
 from benchmarks.sitting import KILLS, KILLS_WITHIN, TROUBLES
 
 FIGURES = (
@@ -16,7 +15,7 @@ FIGURES = (
     Figure("lost", "requests lost, per kill", "", "less"),
 )
 
-QUESTION = Question(
+QUESTION = TROUBLES.question(
     name="recovery",
     title="Recovery: how soon a killed replica is back",
     how=(
@@ -28,14 +27,8 @@ QUESTION = Question(
         "that the server is back (`rise 2`, `inter 2s`), which is not counted; a loop stands in for systemd's "
         "`Restart=always`, and restarts at once. Reload is asked of the same start."
     ),
-    sides=("litesup", "uvicorn", "gunicorn", "haproxy"),
     figures=FIGURES,
     goals=(Goal("READY and warm within 0.5 s", at_most(FIGURES[0], 0.5)),),
-    measure=TROUBLES.measure(FIGURES),
-    rounds=2,
-    budget=310.0,
-    needs={"haproxy": NEEDS["haproxy"]},
-    cores=2,
     drawn=("recovered",),
 )
 

@@ -6,8 +6,7 @@ python -m benchmarks.reload
 from __future__ import annotations
 
 from benchmarks.goals import all_of, at_most, never
-from benchmarks.peers import NEEDS
-from benchmarks.question import Figure, Goal, Question, run
+from benchmarks.question import Figure, Goal, run
 from benchmarks.sitting import TROUBLES
 from supervisor.settings.schema import Settings
 
@@ -20,7 +19,7 @@ FIGURES = (
     Figure("asked", "requests in all", "", "more"),
 )
 
-QUESTION = Question(
+QUESTION = TROUBLES.question(
     name="reload",
     title="Reload: a model is added to the YAML of three under load",
     how=(
@@ -33,18 +32,11 @@ QUESTION = Question(
         "plain LiteLLMs behind HAProxy are restarted one after another, each when the one before is ready. "
         "Afterwards the new model must answer every time, else the run is none."
     ),
-    sides=("litesup", "uvicorn", "gunicorn", "haproxy"),
     figures=FIGURES,
     goals=(
         Goal(f"within settle + 2 s ({SETTLE + 2:g} s)", at_most(FIGURES[0], SETTLE + 2.0)),
         Goal("no request failed, no stream cut", all_of(never(FIGURES[1]), never(FIGURES[2]))),
     ),
-    measure=TROUBLES.measure(FIGURES),
-    rounds=2,
-    budget=310.0,
-    shares="recovery",
-    needs={"haproxy": NEEDS["haproxy"]},
-    cores=2,
     drawn=("reloaded", "failed", "cut"),
 )
 

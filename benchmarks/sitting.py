@@ -21,10 +21,10 @@ import aiohttp
 from benchmarks.attempt import attempt
 from benchmarks.clients import Told, Work, clients, load
 from benchmarks.cost import pss
-from benchmarks.peers import POOLS
+from benchmarks.peers import NEEDS, POOLS
 from benchmarks.peers.pool import FAST, PACED, WORKERS, Pool, started
 from benchmarks.provider import provider
-from benchmarks.question import OURS, Figure, Measure, Run, in_turns
+from benchmarks.question import OURS, Figure, Goal, Measure, Question, Run, in_turns
 from tests.load import REPLICA_HEADER
 
 Figures = Mapping[str, float]
@@ -45,11 +45,34 @@ class RequestsLostError(RuntimeError):
 
 
 class Sittings:
-    """Those of one kind, by side and round."""
+    """Those of one kind, by side and round. `of` is the question that has them, by name; the others share them."""
 
-    def __init__(self, sit: Sit) -> None:
+    def __init__(self, sit: Sit, *, of: str, sides: Sequence[str], rounds: int, budget: float) -> None:
         self._sit = sit
+        self._of = of
+        self._sides = sides
+        self._rounds = rounds
+        self._budget = budget
         self._kept: dict[tuple[str, int], Run] = {}
+
+    def question(
+        self, *, name: str, title: str, how: str, figures: Sequence[Figure], goals: Sequence[Goal], drawn: Sequence[str]
+    ) -> Question:
+        return Question(
+            name=name,
+            title=title,
+            how=how,
+            sides=self._sides,
+            figures=figures,
+            goals=goals,
+            measure=self.measure(figures),
+            rounds=self._rounds,
+            budget=self._budget,
+            shares="" if name == self._of else self._of,
+            needs={side: NEEDS[side] for side in self._sides if side in NEEDS},
+            cores=2,
+            drawn=drawn,
+        )
 
     def measure(self, figures: Sequence[Figure]) -> Measure:
         """The `measure` of a question that has these figures."""
@@ -180,5 +203,7 @@ async def timed(session: aiohttp.ClientSession, pool: Pool, *, stream: bool) -> 
         return response.headers.get(REPLICA_HEADER), seconds
 
 
-STARTS = Sittings(at_start)
-TROUBLES = Sittings(at_trouble)
+STARTS = Sittings(at_start, of="boot", sides=("litesup", "uvicorn", "gunicorn"), rounds=3, budget=240.0)
+TROUBLES = Sittings(
+    at_trouble, of="recovery", sides=("litesup", "uvicorn", "gunicorn", "haproxy"), rounds=2, budget=310.0
+)

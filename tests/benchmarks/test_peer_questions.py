@@ -122,7 +122,7 @@ async def test_questions_about_the_same_start_share_it() -> None:
         sat.append(side)
         return {"ready": 1.0, "idle": 2.0}
 
-    sittings = Sittings(sit)
+    sittings = Sittings(sit, of="boot", sides=(), rounds=1, budget=1.0)
     found = []
     for name in ("ready", "idle"):
         measured = sittings.measure([Figure(name, name, "s", "less")])(2, ["litesup", "gunicorn"])
@@ -143,7 +143,9 @@ async def test_a_peer_that_lost_requests_may_try_again_and_we_may_not(side: str)
             raise RequestsLostError("2 of 3 requests were answered")
         return {"ready": 1.0}
 
-    measured = Sittings(sit).measure([Figure("ready", "ready", "s", "less")])(1, [side])
+    measured = Sittings(sit, of="boot", sides=(), rounds=1, budget=1.0).measure(
+        [Figure("ready", "ready", "s", "less")]
+    )(1, [side])
     assert isinstance(measured, AsyncIterator)
     if side == "litesup":
         assert (await anext(measured)).failed == "2 of 3 requests were answered"
