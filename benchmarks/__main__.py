@@ -19,12 +19,13 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import page
 from benchmarks.collect import CannotMeasureError, collect
 from benchmarks.command import INTERRUPTED
+from benchmarks.machine import advice, missing
 from benchmarks.question import OURS, Question
 from benchmarks.questions import asked
 from benchmarks.result import Result, save
@@ -38,7 +39,8 @@ BETWEEN = 5.0  # seconds from one question to the next: what ran is ended, and t
 def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) -> int:
     """The exit code."""
     since = time.monotonic()
-    print(reckoned(questions, rounds), file=sys.stderr)
+    for line in (reckoned(questions, rounds), *lacking(questions)):
+        print(line, file=sys.stderr)
     said: list[str] = []
     code = 0
     asked_already: dict[str, tuple[int, float]] = {}
@@ -94,6 +96,13 @@ def reckoned(questions: Sequence[Question], rounds: int | None) -> str:
         most[question.shares or question.name] = question.budget
     minutes = math.ceil((sum(most.values()) + BETWEEN * len(questions)) / 60)
     return f"{len(questions)} questions, at most {minutes} minutes"
+
+
+def lacking(questions: Sequence[Question]) -> Iterator[str]:
+    """What could still be installed before it begins."""
+    names = {name for each in questions for names in missing(each.needs, each.sides).values() for name in names}
+    if names:
+        yield f"not installed: {', '.join(sorted(names))}; what needs it is left out ({advice(names)})"
 
 
 def _rounds(count: int) -> str:

@@ -72,8 +72,7 @@ def section(question: Question, result: Result, shares: str = "") -> str:
     """
     parts = [f"## {question.title}", question.how.strip(), _made(result, shares)]
     parts += [
-        f"*{side}* is left out: {', '.join(f'`{name}`' for name in names)} not found ({advice(names)})."
-        for side, names in result.missing.items()
+        f"*{side}* is left out, because it is not installed: {advice(names)}." for side, names in result.missing.items()
     ]
     parts += [f"**{_plain(line)}.**" for line in failures(result.runs)]
     drawn = ", ".join(dict.fromkeys(panel.figure.title for panel in panels(question, result.runs)))

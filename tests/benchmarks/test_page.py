@@ -95,7 +95,7 @@ def test_a_goal_whose_side_was_left_out_is_open_and_the_page_says_what_to_instal
     left = tuple(run for run in result().runs if run.side != "haproxy")
     text = page([QUESTION], {"made_up": result(runs=left, missing={"haproxy": ["haproxy"]})})
     assert "| not measured: no figure “rate” of haproxy with 64 clients | – |" in text
-    assert "*haproxy* is left out: `haproxy` not found (apt install haproxy)." in text
+    assert "*haproxy* is left out, because it is not installed: apt install haproxy." in text
 
 
 def test_a_question_without_a_result_is_in_the_table_only():
@@ -321,6 +321,20 @@ def test_how_long_all_of_it_takes_at_most_is_reckoned_beforehand(trial, capsys):
     run("--into", str(folder))
     assert "2 questions, at most 4 minutes" in capsys.readouterr().err, "180 s once, and what lies between"
     assert int(re.findall(r"\d+", command.reckoned(list(asked()), None))[1]) <= ISSUED / 60
+
+
+def test_what_is_not_installed_is_said_before_anything_is_measured(trial, capsys, monkeypatch):
+    questions, folder = trial
+    questions[1] = dataclasses.replace(questions[1], needs={"nginx": ["pm2"]})
+    monkeypatch.setattr("benchmarks.machine.find", lambda program: None)
+    assert run("--into", str(folder)) == 0
+    assert (
+        "not installed: pm2; what needs it is left out (npm install -g pm2)" in capsys.readouterr().err.splitlines()[:2]
+    )
+    assert (
+        "*nginx* is left out, because it is not installed: npm install -g pm2."
+        in (folder / "benchmarks.md").read_text()
+    )
 
 
 def test_what_shares_the_runs_of_another_question_has_as_many_rounds(trial):
