@@ -80,10 +80,12 @@ def section(question: Question, result: Result, shares: str = "") -> str:
         f"![{question.title}: {drawn}. The table below has these figures.](benchmarks/{question.name}.svg)",
         _figures(question, result),
     ]
+    unmet: dict[str, list[str]] = {}
     for goal in question.goals:
         verdict = goal.verdict(result.runs)
         if verdict.met is False:
-            parts.append(f"**Not met: {goal.text}.** Measured: {verdict.measured}. {goal.unmet}".rstrip())
+            unmet.setdefault(goal.unmet, []).append(f"**Not met: {goal.text}.** Measured: {verdict.measured}.")
+    parts += [" ".join([*goals, why]).rstrip() for why, goals in unmet.items()]
     return "\n\n".join(parts) + "\n"
 
 

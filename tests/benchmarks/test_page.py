@@ -91,6 +91,15 @@ def test_the_reason_is_given_only_while_a_goal_is_not_met():
     assert "Python needs its time" not in page([QUESTION], {"made_up": result(runs=quick)})
 
 
+def test_a_reason_that_several_goals_share_is_given_once():
+    twice = dataclasses.replace(
+        QUESTION, goals=(QUESTION.goals[1], dataclasses.replace(QUESTION.goals[1], text="same"))
+    )
+    text = section(twice, result())
+    assert "**Not met: p99 ≤ 2 ms.** Measured: 4.50 ms. **Not met: same.** Measured: 4.50 ms. Python needs" in text
+    assert text.count("Python needs") == 1
+
+
 def test_a_goal_whose_side_was_left_out_is_open_and_the_page_says_what_to_install():
     left = tuple(run for run in result().runs if run.side != "haproxy")
     text = page([QUESTION], {"made_up": result(runs=left, missing={"haproxy": ["haproxy"]})})
