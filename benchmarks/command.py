@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from benchmarks.collect import CannotMeasureError, collect
 from benchmarks.question import Question
@@ -34,6 +35,16 @@ def main(question: Question, arguments: Sequence[str] | None = None, *, asked: S
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     print(document(result) if options.json else report(question, result))
+
+
+def main_with(flag: str, told: str, make: Callable[[Any], Question], **how: Any) -> None:
+    """The same for a question that `make` makes of an option of its own; `how` is for argparse."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(flag, dest="own", **how)
+    options, rest = parser.parse_known_args()
+    if {"-h", "--help"} & set(rest):
+        print(f"{flag} {told}\n")
+    main(make(options.own), rest, asked=sys.argv[1:] if options.own != how["default"] else ())
 
 
 def report(question: Question, result: Result) -> str:

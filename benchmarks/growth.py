@@ -5,7 +5,6 @@ python -m benchmarks.growth [--of replicas streams models] [--rounds N] [--json]
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import sys
@@ -300,12 +299,8 @@ QUESTION = question()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--of", nargs="+", choices=tuple(GROWTH), default=list(GROWTH))
-    options, rest = parser.parse_known_args()
-    if {"-h", "--help"} & set(rest):
-        print(f"--of KIND  what grows, some of: {' '.join(tuple(GROWTH))}\n", file=sys.stderr)
-    command.main(question(options.of), rest)
+    told = f"KIND …  what grows, some of: {' '.join(GROWTH)}"
+    command.main_with("--of", told, question, nargs="+", choices=tuple(GROWTH), default=tuple(GROWTH))
 
 
 if __name__ == "__main__":

@@ -5,14 +5,12 @@ python -m benchmarks.idle [--seconds 300] [--sides …] [--json]
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -225,12 +223,8 @@ QUESTION = question()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--seconds", type=float, default=SECONDS)
-    options, rest = parser.parse_known_args()
-    if {"-h", "--help"} & set(rest):
-        print(f"--seconds S  how long nobody asks for anything (default: {SECONDS:g})\n", file=sys.stderr)
-    command.main(question(options.seconds), rest)
+    told = f"S  how long nobody asks for anything (default: {SECONDS:g})"
+    command.main_with("--seconds", told, question, type=float, default=SECONDS)
 
 
 if __name__ == "__main__":
