@@ -139,7 +139,8 @@ async def check_front(b: Bench, recorder: Recorder, stream: bytes, pieces: list[
                 if refused:
                     answer = await final(client.reader, bodiless=True)
                     assert answer.status >= 400
-                    assert answer.one("connection") == "close"
+                    # Whom it lets in is said as soon as the head is there: what is wrong behind it then has no answer.
+                    assert answer.status in {401, 403} or answer.one("connection") == "close"
                     with contextlib.suppress(ConnectionError):
                         rest = await client.reader.read()
                         assert len(rest) in {0, int(answer.one("content-length"))}  # 0: it was a HEAD
