@@ -52,6 +52,7 @@ class Upstream:
     failed_at: float = 0.0
     last_byte_at: float = float("-inf")  # when a byte of a response was last relayed from it, monotonic
     unanswered: set[Unanswered] = dataclasses.field(default_factory=set, repr=False)
+    awaited: bool = False  # somebody waits until it is idle
     idle: asyncio.Event = dataclasses.field(default_factory=asyncio.Event, repr=False)
 
 
@@ -176,6 +177,8 @@ class Rotation:
         """Returns when nothing is in flight on it, or when it is gone. Deadlines are the caller's."""
         upstream = self._upstreams.get(replica)
         while upstream is not None and upstream.in_flight and replica in self._upstreams:
+            upstream.awaited = True
+            upstream.idle.clear()
             await upstream.idle.wait()
 
     # The balancer's side.
@@ -202,8 +205,6 @@ class Rotation:
         asking.turn += 1
         upstream.served += 1
         upstream.in_flight += 1
-        if upstream.in_flight == 1:
-            upstream.idle.clear()
         return upstream
 
     async def wait(self, tried: frozenset[int] = frozenset(), *, timeout: float | None = None) -> Upstream:  # noqa: ASYNC109
@@ -243,7 +244,7 @@ class Rotation:
     def release(self, upstream: Upstream) -> None:
         """Ends one lease; the place goes to whoever is first in line."""
         upstream.in_flight -= 1
-        if upstream.in_flight == 0:
+        if upstream.awaited and upstream.in_flight == 0:
             upstream.idle.set()
         if self._line:
             self._serve_line()

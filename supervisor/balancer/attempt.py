@@ -7,7 +7,7 @@ answer's. Whether there is an attempt, and what follows from one that fails, is 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from typing import Protocol
 
 from supervisor.balancer import websocket
 from supervisor.balancer.body import ArrivingBody, RequestBody
@@ -24,9 +24,8 @@ from supervisor.errors import NotSent
 from supervisor.rotation import Upstream
 
 
-@dataclass(slots=True, eq=False)
-class Asked:
-    """A request, whose it is, and where its answer goes."""
+class Asked(Protocol):
+    """A request, whose it is, and where its answer goes: an exchange, as far as an attempt needs it."""
 
     message: Message
     head: Head  # the message's
@@ -96,11 +95,12 @@ class Attempt:
 
     def pass_on_whole(self, connection: Connection, response: ResponseHead) -> bool:
         """An answer that is all here. Whether the client's connection can serve another request."""
+        asked = self._asked
         head, framing, keep_alive = self._head_of_answer(response)
         self.upstream.last_byte_at = connection.active_at
         self._body.forget()
-        self._asked.stream.begin(head, framing, connection.arrived(), last=True)
-        self._give_back(connection)
+        asked.stream.begin(head, framing, connection.arrived(), last=True)
+        asked.around.pool.give_back(self.upstream, connection)
         return keep_alive
 
     async def pass_on(self, dispatch: Dispatch) -> bool:
@@ -128,7 +128,7 @@ class Attempt:
             if asked.head.websocket or (pump is not None and not pump.done()):
                 # The replica reads the next bytes as another protocol, or as the rest of this request.
                 connection.reusable = False
-            self._give_back(connection)
+            asked.around.pool.give_back(self.upstream, connection)
             return keep_alive
         except BaseException:
             self.abort()
@@ -173,9 +173,6 @@ class Attempt:
             upgrade=b"websocket" if response.status == 101 else None,
         )
         return head, framing, keep_alive
-
-    def _give_back(self, connection: Connection) -> None:
-        self._asked.around.pool.give_back(self.upstream, connection)
 
     def _pass_interim(self, head: ResponseHead) -> None:
         self._asked.stream.interim(interim_head(head))

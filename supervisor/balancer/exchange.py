@@ -14,7 +14,7 @@ import asyncio
 import logging
 
 from supervisor.balancer import refusals, replies
-from supervisor.balancer.attempt import Asked, Attempt
+from supervisor.balancer.attempt import Attempt
 from supervisor.balancer.body import ArrivingBody, BadBody, RequestBody, WholeBody
 from supervisor.balancer.dispatch import Dispatch
 from supervisor.balancer.grammar import Head
@@ -39,7 +39,6 @@ class Exchange:
     """One request. `begin` once; when it is over, its client is told: `finished`."""
 
     __slots__ = (
-        "_asked",
         "_attempt",
         "_body",
         "_by_us",
@@ -49,6 +48,13 @@ class Exchange:
         "_started",
         "_status",
         "_task",
+        "around",
+        "client",
+        "head",
+        "message",
+        "reading",
+        "request_id",
+        "stream",
     )
 
     def __init__(
@@ -61,9 +67,13 @@ class Exchange:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         """`head` is the message's."""
-        request_id = reading.request_id or new_request_id()
-        stream = ClientStream(client, around.response_timeout)
-        self._asked = Asked(message, head, reading, request_id, client, stream, around)
+        self.message = message
+        self.head = head
+        self.reading = reading
+        self.request_id = reading.request_id or new_request_id()
+        self.client = client
+        self.stream = ClientStream(client, around.response_timeout)
+        self.around = around
         self._status = 0
         self._outcome = "client_gone"
         self._by_us = False  # the answer is the balancer's own, and no replica's failure
@@ -76,7 +86,7 @@ class Exchange:
 
     def begin(self) -> None:
         """Goes as far as it can without waiting."""
-        counters = self._asked.around.counters
+        counters = self.around.counters
         counters.in_flight += 1
         counters.requests += 1
         try:
@@ -105,16 +115,15 @@ class Exchange:
 
     def _reply_by_us(self) -> tuple[Reply, str] | None:
         """The answer to what no replica is asked for, and what it counts as."""
-        asked = self._asked
-        reading = asked.reading
+        reading = self.reading
         if reading.health_path is not None:
-            return replies.health(reading.health_path, asked.around.health(), asked.request_id), "answered"
-        refusal = refusals.CROWDED if asked.client.standing else reading.refusal
-        return None if refusal is None else (replies.refused(refusal, asked.request_id), "refused")
+            return replies.health(reading.health_path, self.around.health(), self.request_id), "answered"
+        refusal = refusals.CROWDED if self.client.standing else reading.refusal
+        return None if refusal is None else (replies.refused(refusal, self.request_id), "refused")
 
     def _ask_at_once(self) -> bool:
         """Whether the request is on its way."""
-        message, head = self._asked.message, self._asked.head
+        message, head = self.message, self.head
         if not message.complete or head.chunked or head.websocket:
             return False
         dispatch = self._prepare()
@@ -122,7 +131,7 @@ class Exchange:
         if upstream is None:
             return False
         assert self._body is not None
-        attempt = self._attempt = Attempt(self._asked, self._body, upstream)
+        attempt = self._attempt = Attempt(self, self._body, upstream)
         connection = attempt.send_over_idle(attempt.opening(), self._told)
         if connection is None:
             return False
@@ -137,13 +146,14 @@ class Exchange:
         connection = attempt.connection
         assert connection is not None
         dispatch.waits_no_more(attempt.upstream)
-        response = connection.whole
+        response = connection.whole()
         if response is None:
             self._wait()
             return
         try:
             keep_alive = attempt.pass_on_whole(connection, response)
-            self._answered(attempt)
+            self._status = attempt.status
+            self._outcome = "answered"
             self._release()
         except Exception:
             self._drop()
@@ -170,10 +180,10 @@ class Exchange:
         except ClientGone:
             return False
         except NobodyReady as nobody:
-            reply = replies.unavailable(str(nobody), self._asked.request_id, retry_after=nobody.retry_after)
+            reply = replies.unavailable(str(nobody), self.request_id, retry_after=nobody.retry_after)
             return self._answer(reply, "unavailable")
         except BadBody as bad:
-            return self._answer(replies.refused(bad.refusal, self._asked.request_id), "refused", last=True)
+            return self._answer(replies.refused(bad.refusal, self.request_id), "refused", last=True)
         except Exception:
             return self._broken()
 
@@ -188,15 +198,16 @@ class Exchange:
             while True:
                 attempt = self._attempt
                 if attempt is None:
-                    attempt = self._attempt = Attempt(self._asked, body, dispatch.take() or await dispatch.wait())
+                    attempt = self._attempt = Attempt(self, body, dispatch.take() or await dispatch.wait())
                 try:
                     if attempt.connection is None:
                         await attempt.send()
                     keep_alive = await attempt.pass_on(dispatch)
-                    self._answered(attempt)
+                    self._status = attempt.status
+                    self._outcome = "answered"
                     return keep_alive
                 except UpstreamError as error:
-                    if self._asked.stream.begun:
+                    if self.stream.begun:
                         if body.failure is not None:
                             raise ClientGone from None  # as good as: it breaks off its request while it is answered
                         dispatch.failed(error, attempt.upstream)
@@ -208,7 +219,7 @@ class Exchange:
                     if following is not Next.ANOTHER:
                         return self._gave_no_answer(error, following)
                 finally:
-                    if self._asked.stream.begun:
+                    if self.stream.begun:
                         self._status = attempt.status
                     self._release()
         finally:
@@ -218,38 +229,33 @@ class Exchange:
 
     def _prepare(self) -> Dispatch:
         """A replica is going to be asked for."""
-        asked, around = self._asked, self._asked.around
+        around = self.around
         body = self._body = self._body_of()
         dispatch = self._dispatch = Dispatch(
             around.rotation,
             around.events,
             body,
-            asked.reading.route,
-            asked.request_id,
+            self.reading.route,
+            self.request_id,
             self._loop,
             self._started + around.queue_timeout,
-            self._started + asked.reading.client_timeout,
+            self._started + self.reading.client_timeout,
         )
         return dispatch
 
     def _body_of(self) -> RequestBody:
-        asked = self._asked
-        message, around, chunked = asked.message, asked.around, asked.head.chunked
-        hold = around.body_limit if asked.reading.route.kind is _INFERENCE else 0
+        message, around, chunked = self.message, self.around, self.head.chunked
+        hold = around.body_limit if self.reading.route.kind is _INFERENCE else 0
         if message.complete and not chunked:
             return WholeBody(message.read(), hold, around.held)
-        if asked.head.expects_continue and not message.complete:
-            asked.stream.interim(CONTINUE)
+        if self.head.expects_continue and not message.complete:
+            self.stream.interim(CONTINUE)
         return ArrivingBody(message, chunked=chunked, patience=around.body_timeout, hold=hold, together=around.held)
-
-    def _answered(self, attempt: Attempt) -> None:
-        self._status = attempt.status
-        self._outcome = "answered"
 
     def _release(self) -> None:
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            self._asked.around.rotation.release(attempt.upstream)
+            self.around.rotation.release(attempt.upstream)
 
     def _drop(self) -> None:
         """What is under way ends, wherever it is."""
@@ -264,62 +270,61 @@ class Exchange:
     def _break_off(self) -> None:
         """Nobody waits for the answer any more, or it has taken too long for a balancer that stops."""
         self._drop()
-        if self._asked.around.stopping.is_set():
+        if self.around.stopping.is_set():
             self._outcome = "cut"
-            if self._asked.stream.begun:
-                self._asked.stream.break_off()
+            if self.stream.begun:
+                self.stream.break_off()
 
     def _finish(self, *, keep_alive: bool) -> None:
-        asked, dispatch = self._asked, self._dispatch
-        counters = asked.around.counters
+        dispatch = self._dispatch
+        counters = self.around.counters
         counters.in_flight -= 1
         counters.failed += self._outcome in {"cut", "unavailable"}
-        asked.around.events.publish(
+        self.around.events.publish(
             RequestFinished(  # in their order: names are dear in Python where an object is made
-                asked.reading.method,
-                asked.reading.route.name,
+                self.reading.method,
+                self.reading.route.name,
                 self._status,
                 self._outcome,
                 None if dispatch is None or self._by_us else dispatch.slot,
                 0 if dispatch is None else dispatch.attempts,
                 self._loop.time() - self._started,
-                asked.request_id,
+                self.request_id,
                 0.0 if dispatch is None else dispatch.waited,
             )
         )
-        asked.client.finished(keep_alive=keep_alive)
+        self.client.finished(keep_alive=keep_alive)
 
     def _gave_no_answer(self, error: UpstreamError, following: Next) -> bool:
         if isinstance(error, ResponseTimeout):
-            return self._answer(replies.timed_out(str(error), self._asked.request_id), "unavailable")
+            return self._answer(replies.timed_out(str(error), self.request_id), "unavailable")
         message = str(error)
         if following is Next.SUSPECT:
             message = "two replicas ended or hung while they worked on this request, so it is not tried again"
             if self._dispatch is not None:
-                self._dispatch.accuse(self._asked.reading.method, self._asked.reading.path)
+                self._dispatch.accuse(self.reading.method, self.reading.path)
         repeatable = following is Next.CLIENT_MAY_REPEAT
-        return self._answer(replies.failed(message, self._asked.request_id, repeatable=repeatable), "unavailable")
+        return self._answer(replies.failed(message, self.request_id, repeatable=repeatable), "unavailable")
 
     def _broken(self) -> bool:
         _log.exception("a request could not be handled")
-        if self._asked.stream.begun:
+        if self.stream.begun:
             self._outcome = "cut"
-            self._asked.stream.break_off()
+            self.stream.break_off()
             return False
-        return self._answer(replies.broken(self._asked.request_id), "unavailable")
+        return self._answer(replies.broken(self.request_id), "unavailable")
 
     def _answer(self, reply: Reply, outcome: str, *, last: bool = False) -> bool:
         """Answers by ourselves. Whether the connection can serve another request; not where it is the `last`."""
-        asked = self._asked
         self._status = reply.status
         self._outcome = outcome
         self._by_us = outcome != "unavailable"
-        head = asked.head
+        head = self.head
         # A client that has been told not to send its body may or may not: where its next request begins is not known.
-        undecided = head.expects_continue and not asked.message.complete
+        undecided = head.expects_continue and not self.message.complete
         keep_alive = head.keep_alive and not (
-            last or asked.client.standing or undecided or asked.around.stopping.is_set()
+            last or self.client.standing or undecided or self.around.stopping.is_set()
         )
-        head_only = asked.reading.method == "HEAD"
-        asked.stream.reply(reply.written(keep_alive=keep_alive, http_1_0=head.line.http_1_0, head_only=head_only))
+        head_only = self.reading.method == "HEAD"
+        self.stream.reply(reply.written(keep_alive=keep_alive, http_1_0=head.line.http_1_0, head_only=head_only))
         return keep_alive

@@ -223,7 +223,7 @@ class ClientConnection(asyncio.Protocol):
     def _take(self, begun: Sequence[Message]) -> None:
         if len(begun) == 1 and self._state is BETWEEN and not self._line and not self.writing_paused:
             self._begin(begun[0])
-            if self._guard.between and not self._line and not self._reading_paused and not self._head_is_due:
+            if self._guard.between() and not self._line and not self._reading_paused and not self._head_is_due:
                 return  # as nearly always: there is nothing to look at
         else:
             self._line += begun

@@ -98,7 +98,6 @@ class Guard:
         self._extensions = 0
         self._trailers = 0
 
-    @property
     def between(self) -> bool:
         """Whether the next byte begins a request, and nothing is left of any before it."""
         return self._stage is LINE and not self._data and not self._empty_line

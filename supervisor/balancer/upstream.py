@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self._loop = loop
         self._sock = sock
-        self._poll = select.poll()
+        self._poll = select.poll()  # are bytes, or the replica's end, there to be read? The loop comes to them later
         self._poll.register(sock, select.POLLIN | select.POLLRDHUP)
         self._on_idle_end = on_idle_end
         self._transport: asyncio.Transport | None = None
@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
             raise NotSent("the connection had ended before anything was written")
         self._busy = True
         self.used += 1
-        if self.used > 1 and self._unread():  # an end, or bytes that nobody asked for
+        if self.used > 1 and self._poll.poll(0):  # an end, or bytes that nobody asked for
             self.abort()
             raise NotSent("the connection had ended before anything was written")
         try:
@@ -166,7 +166,6 @@ class Connection(asyncio.Protocol):
             await self._drained
             self.active_at = self._loop.time()
 
-    @property
     def whole(self) -> ResponseHead | None:
         """The response's head, where everything else has come as well."""
         response = self._response
@@ -370,7 +369,7 @@ class Connection(asyncio.Protocol):
         if left > 0:
             self._ring_in(left)
             return
-        if self._unread():  # what came while nobody looked, as when the daemon itself was stopped, is no silence
+        if self._poll.poll(0):  # what came while nobody looked, as when the daemon itself was stopped, is no silence
             self._ring_in(_LOOK_AGAIN)
             return
         self._fail(ResponseTimeout, f"the replica was silent for {self._timeout:g} s")
@@ -385,7 +384,3 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _unread(self) -> bool:
-        """Whether bytes, or the replica's end of the connection, are there to be read: the loop comes to them later."""
-        return bool(self._poll.poll(0))

@@ -168,7 +168,7 @@ def test_an_empty_line_before_a_known_head_is_forgiven_once():
     assert guard.within_head
     (message,) = guard.feed(GET)
     assert message.complete
-    assert guard.between
+    assert guard.between()
     assert guard.feed(b"\r\n") == []
     (refused,) = guard.feed(b"\r\n" + GET)
     assert refused.refusal is not None
