@@ -9,16 +9,30 @@ from __future__ import annotations
 import enum
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from supervisor.balancer.headers import HOP_BY_HOP, NEVER_NOMINATED
 
-_HOP_BY_HOP = b"|".join(sorted(HOP_BY_HOP))
 _LENGTHLESS = frozenset({101, 204})  # RFC 9110, section 8.6
 
+
+def _named(names: Iterable[bytes]) -> bytes:
+    """An expression for any of these names, in whatever case. By their first letters, for by one set of characters most
+    names are told from all of these at once.
+    """
+    by_initial: dict[bytes, list[bytes]] = {}
+    for name in sorted(names):
+        by_initial.setdefault(name[:1], []).append(re.escape(name[1:]))
+    return b"|".join(
+        b"[%b%b](?i:%b)" % (re.escape(initial.upper()), re.escape(initial), b"|".join(rest))
+        for initial, rest in by_initial.items()
+    )
+
+
 # Of fields that are well-formed, each with the CR LF before it: those that matter to a gateway.
-_MARKED = re.compile(rb"(\r\n(?i:(" + _HOP_BY_HOP + rb"|content-length|x-request-id)):[\t ]*+([^\r]*+))")
-_OF_THE_BODY = re.compile(rb"\r\n(?i:(content-type|content-encoding)):[\t ]*+([^\r]*+)")
+_MARKED = re.compile(rb"(\r\n(" + _named({*HOP_BY_HOP, b"content-length", b"x-request-id"}) + rb"):[\t ]*+([^\r]*+))")
+_OF_THE_BODY = re.compile(rb"\r\n(" + _named({b"content-type", b"content-encoding"}) + rb"):[\t ]*+([^\r]*+)")
 _NO_NOMINATION = HOP_BY_HOP | NEVER_NOMINATED | {b"close"}  # what is left out anyway, or never, or is no field
 _LONGEST_LENGTH = 18  # digits: what a signed 64 bit number surely holds
 
@@ -167,7 +181,7 @@ def interim_head(response: ResponseHead) -> bytes:
 def _fields_named(nominated: frozenset[bytes], *, length: bool) -> re.Pattern[bytes]:
     """What is left out: hop-by-hop fields, those that Connection names besides, and a length or not."""
     names = HOP_BY_HOP | nominated | ({b"content-length"} if length else set())
-    return re.compile(rb"\r\n(?i:" + b"|".join(map(re.escape, sorted(names))) + rb"):[^\r]*+")
+    return re.compile(rb"\r\n(?:" + _named(names) + rb"):[^\r]*+")
 
 
 @functools.lru_cache(maxsize=64)
