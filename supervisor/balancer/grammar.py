@@ -241,12 +241,10 @@ def _length(lengths: list[bytes], codings: list[bytes], line: Line, limits: Limi
 
 def _elements(fields: Fields, name: bytes) -> list[bytes]:
     """The members of a list that may be spread over several fields, in lower case."""
-    return [
-        element
-        for value in fields.get(name, ())
-        for part in value.lower().split(b",")
-        if (element := part.strip(b"\t "))
-    ]
+    values = fields.get(name)
+    if values is None:
+        return []
+    return [element for value in values for part in value.lower().split(b",") if (element := part.strip(b"\t "))]
 
 
 # RFC 9112, section 7.1: a size, then extensions, which are read past: nobody here knows one.

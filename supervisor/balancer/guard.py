@@ -169,24 +169,22 @@ class Guard:
 
     def _step(self) -> bool:
         """Goes on by one stage; False where more bytes are needed."""
-        match self._stage:
-            case Stage.LINE:
-                return self._read_line()
-            case Stage.FIELDS:
-                return self._read_fields()
-            case Stage.BODY | Stage.CHUNK:
-                return self._read_body()
-            case Stage.CHUNK_LINE:
-                return self._read_chunk_line()
-            case Stage.CHUNK_END:
-                return self._read_chunk_end()
-            case Stage.TRAILERS:
-                return self._read_trailers()
-            case Stage.HELD:
-                return False
-            case Stage.OVER:
-                self._at = len(self._data)
-                return False
+        stage = self._stage
+        if stage is LINE:
+            return self._read_line()
+        if stage is FIELDS:
+            return self._read_fields()
+        if stage is BODY or stage is CHUNK:
+            return self._read_body()
+        if stage is CHUNK_LINE:
+            return self._read_chunk_line()
+        if stage is CHUNK_END:
+            return self._read_chunk_end()
+        if stage is TRAILERS:
+            return self._read_trailers()
+        if stage is OVER:
+            self._at = len(self._data)
+        return False
 
     def _read_line(self) -> bool:
         data = self._data
