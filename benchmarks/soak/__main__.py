@@ -110,6 +110,7 @@ class Soak:
             provider_open=self._provider_open,
             ending=Ending(code, finished.code, finished.output.strip(), len(daemon.processes()), len(daemon.sockets())),
             killed=frozenset(chaos.killed),
+            stopped=frozenset(chaos.stopped),
         )
 
     @property

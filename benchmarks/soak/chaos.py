@@ -61,6 +61,7 @@ class Chaos:
     def __init__(self, daemon: Daemon, *, url: str) -> None:
         self.done: list[Done] = []
         self.killed: set[int] = set()  # replicas, by their number
+        self.stopped: set[int] = set()  # the same, also of those that go on since
         self._daemon = daemon
         self._url = url
         self._numbers = itertools.count(1)
@@ -97,6 +98,7 @@ class Chaos:
         if not serving:
             return "nobody serves"
         victim = source.choice(serving)
+        self.stopped.add(victim["replica"])
         await self._hold(victim["pid"], seconds)
         return f"{_named([victim])} for {seconds:.1f} s"
 

@@ -1,7 +1,8 @@
 """Why a request failed: by what was done to the pool, and by what the daemon's log says of it. Pure.
 
 A failure that none of these explains is a defect: a stream (or a long answer) that broke off, visibly, as the replica
-that sent it ended; a request that was in flight when two replicas ended; a body too long to be held, or a WebSocket, on
+that sent it ended; a request that lost two replicas, each of which ended, or was given up because the soak had stopped
+it; a body too long to be held, or a WebSocket, on
 a replica that ended. All times are Unix seconds.
 """
 
@@ -60,7 +61,7 @@ class Request:
 class Why(enum.Enum):
     LEFT = "the client left by itself"
     CUT = "its replica ended amid the answer, and it broke off visibly"
-    SUSPECT = "in flight at two deaths"
+    SUSPECT = "in flight at two deaths, or hangs"
     NOT_HELD = "its replica ended, and the body was too long to be held"
     TUNNEL = "its replica ended, and a WebSocket is not sent twice"
 
@@ -96,10 +97,18 @@ def moment(event: Mapping[str, Any]) -> float:
 class Judge:
     """Knows what happened; asked about each request that did not succeed."""
 
-    def __init__(self, log: Sequence[Mapping[str, Any]], killed: Collection[int] = ()) -> None:
-        """`killed` is as of `ends`."""
+    def __init__(
+        self, log: Sequence[Mapping[str, Any]], killed: Collection[int] = (), stopped: Collection[int] = ()
+    ) -> None:
+        """`killed` is as of `ends`, `stopped` whom the soak sent SIGSTOP."""
         self._ends = ends(log, killed)
         self._suspected = {event["request_id"]: event for event in log if event.get("event") == "request_suspected"}
+        # A replica that hangs is killed later than what waits there is given to another one.
+        self._given_up = {
+            (event["request_id"], event["replica"])
+            for event in log
+            if event.get("event") == "request_retried" and event["reason"] == "given up" and event["replica"] in stopped
+        }
         self._rules: Sequence[tuple[Why, Callable[[Request], bool]]] = (
             (Why.LEFT, lambda request: request.left),
             (Why.CUT, self._was_cut),
@@ -123,7 +132,8 @@ class Judge:
         if request.status != 502 or event is None:
             return False
         ended = {end.replica for end in self._during(request)}
-        return len(event["replicas"]) >= 2 and ended >= set(event["replicas"])
+        lost = {replica for replica in event["replicas"] if replica in ended or (request.id, replica) in self._given_up}
+        return len(event["replicas"]) >= 2 and lost == set(event["replicas"])
 
     def _was_lost(self, request: Request) -> bool:
         ended = request.status == 502 or (request.status in {0, 101} and not request.whole)

@@ -49,6 +49,7 @@ class Found:
     provider_open: int  # calls that were still under way at the provider when every client had gone
     ending: Ending
     killed: frozenset[int] = frozenset()  # replicas to which the soak sent SIGKILL
+    stopped: frozenset[int] = frozenset()  # and SIGSTOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Verdict:
 
 
 def judged(found: Found) -> Verdict:
-    judge = Judge(found.log, found.killed)
+    judge = Judge(found.log, found.killed, found.stopped)
     failed = [request for request in found.requests if not request.succeeded]
     reasons = [(request, judge.why(request)) for request in failed]
     unexplained = [request for request, why in reasons if why is None]

@@ -98,6 +98,31 @@ def test_a_replica_that_is_killed_while_it_leaves_explains_what_it_could_not_fin
     assert bool(judged(soaked(requests=[CUT], log=log, killed=frozenset(killed))).unexplained) is (why is None)
 
 
+GIVEN_UP = event("request_retried", 1.4, replica=7, slot=1, reason="given up", request_id="soak-1")
+ACCUSED = event("request_suspected", 1.6, request_id="soak-1", replicas=[7, 8])
+
+
+@pytest.mark.parametrize(
+    ("log", "stopped", "why"),
+    [
+        pytest.param([GIVEN_UP, death(8, slot=2), ACCUSED], {7}, Why.SUSPECT, id="the soak had stopped the first"),
+        pytest.param([GIVEN_UP, death(8, slot=2), ACCUSED], {8}, None, id="nobody had stopped the first"),
+        pytest.param([GIVEN_UP, ACCUSED], {7}, None, id="the second one lives"),
+        pytest.param([death(8, slot=2), ACCUSED], {7}, None, id="the first one was not given up"),
+        pytest.param(
+            [GIVEN_UP | {"reason": "lost"}, death(8, slot=2), ACCUSED], {7}, None, id="the first one was lost unseen"
+        ),
+        pytest.param(
+            [GIVEN_UP | {"request_id": "soak-2"}, death(8, slot=2), ACCUSED], {7}, None, id="another request gave it up"
+        ),
+    ],
+)
+def test_a_hang_counts_as_a_loss_where_the_soak_made_it(log: list[dict[str, Any]], stopped: set[int], why: Why | None):
+    assert Judge(log, stopped=stopped).why(SUSPECT) is why
+    found = soaked(requests=[SUSPECT], log=log, stopped=frozenset(stopped))
+    assert bool(judged(found).unexplained) is (why is None)
+
+
 def test_the_daemons_own_errors_are_defects_and_what_it_tells_operators_is_not():
     fine = [event("rollout_failed", 0, reason="a bad file") | {"level": "error"}, event("litellm", 0, line="ERROR")]
     bad = [
