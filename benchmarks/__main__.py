@@ -39,6 +39,7 @@ BETWEEN = 5.0  # seconds from one question to the next: what ran is ended, and t
 def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) -> int:
     """The exit code."""
     since = time.monotonic()
+    until = since + most(questions)
     for line in (reckoned(questions, rounds), *lacking(questions)):
         print(line, file=sys.stderr)
     said: list[str] = []
@@ -56,7 +57,7 @@ def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) 
                 rounds=many,
                 sides=question.sides,
                 command=f"python -m benchmarks.{question.name} --rounds {many}",
-                budget=budget if rounds is None else None,
+                budget=min(budget, max(SHARED, until - BETWEEN - time.monotonic())) if rounds is None else None,
                 first=number == 0,
             )
             save(result, places.results)
@@ -88,14 +89,16 @@ def ask(questions: Sequence[Question], places: page.Places, rounds: int | None) 
 
 
 def reckoned(questions: Sequence[Question], rounds: int | None) -> str:
-    """How long it will take at most; those that share their runs take it once."""
+    """Those that share their runs take their time once."""
     if rounds is not None:
         return f"{len(questions)} questions, {_rounds(rounds)} of each, however long they take"
-    most: dict[str, float] = {}
-    for question in questions:
-        most[question.shares or question.name] = question.budget
-    minutes = math.ceil((sum(most.values()) + BETWEEN * len(questions)) / 60)
-    return f"{len(questions)} questions, at most {minutes} minutes"
+    return f"{len(questions)} questions, at most {math.ceil(most(questions) / 60)} minutes"
+
+
+def most(questions: Sequence[Question]) -> float:
+    """Seconds. Where a busy machine keeps the earlier questions from beginning or ending, the last ones have less."""
+    budgets = {question.shares or question.name: question.budget for question in questions}
+    return sum(budgets.values()) + BETWEEN * len(questions)
 
 
 def lacking(questions: Sequence[Question]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -330,6 +331,22 @@ def test_how_long_all_of_it_takes_at_most_is_reckoned_beforehand(trial, capsys):
     run("--into", str(folder))
     assert "2 questions, at most 4 minutes" in capsys.readouterr().err, "180 s once, and what lies between"
     assert int(re.findall(r"\d+", command.reckoned(list(asked()), None))[1]) <= ISSUED / 60
+
+
+def test_what_begins_late_has_less_time(trial, monkeypatch):
+    questions, folder = trial
+    clock = [0.0]
+    given = []
+
+    def late(question, **told):
+        given.append(told["budget"])
+        clock[0] += 300.0
+        raise OSError
+
+    monkeypatch.setattr("benchmarks.__main__.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("benchmarks.__main__.collect", late)
+    assert command.ask(questions, Places.below(folder), None) == 1
+    assert given == [180.0, 65.0], "370 s in all, of which 300 are gone, and something for what comes after it"
 
 
 def test_what_is_not_installed_is_said_before_anything_is_measured(trial, capsys, monkeypatch):
