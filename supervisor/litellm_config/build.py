@@ -26,6 +26,7 @@ from supervisor.litellm_config.lint import NOT_LOOKED_AT, Subject, Surroundings,
 from supervisor.litellm_config.modules import Modules, find_modules
 from supervisor.litellm_config.references import OS_ENVIRON
 from supervisor.litellm_config.render import digest, fingerprint, render
+from supervisor.litellm_config.tokenizers import tokenizers
 from supervisor.litellm_config.vault import vault_of
 
 ENV_FILE = ".env"
@@ -199,6 +200,8 @@ def _finish(draft: _Draft, root: MapNode, key: SecretStr) -> Generation:
     changes = tuple(finding for finding in notes if finding not in remarks)
     text = render(root, changes, prints)
     generated = {**draft.generated, environment.LITELLM: installed()}
+    if ahead := tokenizers(root):
+        generated[environment.TOKENIZERS] = ahead
     full = environment.compose({}, draft.additions, generated, secret)
     return Generation(
         digest=digest(secret, text, full),

@@ -31,6 +31,9 @@ SCHEMA_IS_CURRENT = "LITESUP_SCHEMA_IS_CURRENT"
 LITELLM = "LITESUP_LITELLM"
 """Which LiteLLM is installed (`installed`): another one is another environment, and so another generation."""
 
+TOKENIZERS = "LITESUP_TOKENIZERS"
+"""Which tokenizers a fork server loads ahead (`tokenizers`), with commas between; not set for none."""
+
 # Options of LiteLLM's command line, and of the server below it, that can be given as variables.
 _WITHHELD = frozenset(
     {

@@ -2,7 +2,7 @@
 
 Owns LiteLLM's arguments and the variables that differ from one replica to the next; all of these begin with `LITESUP_`,
 and nothing that comes from the operator does, so that a launcher can leave them out when it compares environments.
-Which LiteLLM it is (`environment.LITELLM`) begins so too, and is compared.
+Which LiteLLM it is, and which tokenizers it loads ahead (`environment`), begin so too, and are compared.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from pathlib import Path
 
 from supervisor.errors import ConfigurationRefused, Finding, Severity
 from supervisor.fleet.launch.spec import LaunchSpec
-from supervisor.litellm_config.environment import LITELLM, NO_SCHEMA_UPDATE
+from supervisor.litellm_config.environment import LITELLM, NO_SCHEMA_UPDATE, TOKENIZERS
 
 OWN_PREFIX = "LITESUP_"
 WARM_UP_URL = "LITESUP_WARM_UP_URL"
 WARM_UP_HOOK = "litesup_warmup:warm_up"  # the name under which `litellm_program` loads `warmup`
 HOOKS = "LITELLM_WORKER_STARTUP_HOOKS"
 LONGEST_SOCKET_PATH = 107  # bytes; unix(7): sun_path less the final null
+
+_COMPARED = (LITELLM, TOKENIZERS)
 
 # uvicorn closes idle connections after 5 s, which is sooner than the balancer gives them up.
 _KEEPALIVE_SECONDS = 120
@@ -63,7 +65,7 @@ def _with_warm_up(environment: Mapping[str, str], stub_url: str | None) -> dict[
 
 def shared_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What all replicas of a generation have in common, as far as it matters while LiteLLM is imported."""
-    return {name: value for name, value in environment.items() if name == LITELLM or not _one_replicas_own(name)}
+    return {name: value for name, value in environment.items() if name in _COMPARED or not _one_replicas_own(name)}
 
 
 def _one_replicas_own(name: str) -> bool:

@@ -25,6 +25,8 @@ MODULES_FILE = "LITESUP_MODULES_FILE"  # where a replica writes, when it leaves,
 
 PROBED = "/health/liveliness"  # `fleet.probe`'s
 
+TOKENIZERS = "LITESUP_TOKENIZERS"  # `litellm_config.environment`'s
+
 SCHEMA_IS_CURRENT = "LITESUP_SCHEMA_IS_CURRENT"  # `litellm_config.environment`'s
 
 _IMPORTED = ("litellm", "litellm.proxy.proxy_cli", "litellm.proxy.proxy_server", "uvicorn")
@@ -39,6 +41,9 @@ _loaded: frozenset[str] = frozenset()
 
 def load() -> None:
     """Imports LiteLLM; in the fork server this is done once, for all replicas."""
+    importlib.import_module(_IMPORTED[0])
+    _load_tokenizers()
+    _let_go()  # what is freed now is used by all that is imported from here on
     for name in _IMPORTED:
         importlib.import_module(name)
     for name in modules_to_preload(importlib.metadata.version("litellm")):
@@ -47,7 +52,6 @@ def load() -> None:
     with contextlib.suppress(Exception):  # a probe is answered either way
         _find_probes_first()
     _fill_caches()
-    _let_go()
     _reserve_for_forking()
     global _loaded  # noqa: PLW0603
     _loaded = frozenset(sys.modules)
@@ -67,16 +71,25 @@ def _find_probes_first() -> None:
 
 
 def _fill_caches() -> None:
-    """What a start or a first request would look up and keep: the tokenizer, which guardrails understand which API, and
-    that a generator is no mapping (click asks, and so does every one of the sixty kinds of mapping that are loaded)."""
-    import litellm
+    """What a start or a first request would look up and keep: which guardrails understand which API, and that a
+    generator is no mapping (click asks, and so does every one of the sixty kinds of mapping that are loaded)."""
     import litellm.llms
 
     with contextlib.suppress(Exception):
-        litellm.token_counter(text="The tokenizer is loaded by its first use.")
-    with contextlib.suppress(Exception):
         litellm.llms.load_guardrail_translation_mappings()
     issubclass(GeneratorType, Mapping)
+
+
+def _load_tokenizers() -> None:
+    """The one that every request wants, and those that the models of the configuration need beside it (`TOKENIZERS`)."""
+    import litellm
+
+    text = "A tokenizer is made ready by its first use."
+    with contextlib.suppress(Exception):
+        litellm.token_counter(text=text)
+    for name in filter(None, os.environ.get(TOKENIZERS, "").split(",")):
+        with contextlib.suppress(Exception):
+            sys.modules["tiktoken"].get_encoding(name).encode(text)
 
 
 def _let_go() -> None:
