@@ -17,7 +17,9 @@ FIGURES = (
 LOADED_ONCE = (
     "gunicorn and litesup load LiteLLM once, on one core, and that is most of the time of both. gunicorn then forks "
     "three workers that are cold; litesup rehearses requests before it forks, and its replicas have served two more "
-    "before they count. Tried: a fork server that begins before the daemon is loaded, imports on a list, short ways "
+    "before they count. The tokenizer that this model's streams need is loaded in that time, too: 0.3 s, which each "
+    "worker spends in its first stream. What takes how long is in the decision; a second core cannot take part in "
+    "the import. Tried: a fork server that begins before the daemon is loaded, imports on a list, short ways "
     "for what each replica did anew ([decision 2](decisions/0002-fork-server.md))."
 )
 

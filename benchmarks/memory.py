@@ -30,7 +30,8 @@ QUESTION = STARTS.question(
             "idle, at most 1.15 × gunicorn",
             share_of("gunicorn", "idle", 1.15),
             unmet="litesup's replicas are warm by then, which takes most of what each has of its own, and gunicorn's "
-            "have not served yet: the second figure is that of workers at work. What was let go, laid side by side "
+            "have not served yet: the second figure is that of workers at work. Some 40 MB of it are this model's "
+            "tokenizer, loaded once; a worker that streams loads its own, 67 MB. What was let go, laid side by side "
             "and left is in [decision 2](decisions/0002-fork-server.md).",
         ),
         Goal("after the requests, at most 1.15 × gunicorn", share_of("gunicorn", "served", 1.15)),

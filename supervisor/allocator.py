@@ -1,7 +1,4 @@
-"""That memory goes back to the system when it is freed.
-
-The C library maps large blocks one by one, and unmaps them when they are freed; but whenever it frees one that is
-larger than any before, it takes blocks of that size from its heap from then on. A threshold that is set stays.
+"""That free pages of the heap go back to the system. Large blocks do by themselves (`large_blocks`).
 
 What lies on the heap goes back by itself only from its end: the smallest block that still lives above keeps all of it.
 A long body comes in pieces of at most a few hundred KiB, all of them below the threshold, and between them lies what
@@ -19,19 +16,8 @@ from collections.abc import Callable
 
 from supervisor.memory import Stir
 
-LARGE = 2**20
-"""Bytes. Below it the heap is faster, as mapping clears each page anew; the body of a chat is smaller by far."""
-
 LOOK_EVERY = 5.0
 """Seconds. A look at a process that has touched no memory since the last one costs 20 µs."""
-
-_M_MMAP_THRESHOLD = -3  # malloc.h
-
-
-def give_back_large_blocks() -> bool:
-    """For this process, from now on. False where the C library has no such setting (musl's never keeps them)."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(_M_MMAP_THRESHOLD, LARGE))
 
 
 def give_back_free_pages() -> None:

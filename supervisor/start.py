@@ -11,11 +11,11 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
-from supervisor.allocator import give_back_large_blocks
 from supervisor.control.lock import InstanceLock
 from supervisor.events import Listener
 from supervisor.fleet.launch.auto import head_start
 from supervisor.history.first import first_generation
+from supervisor.large_blocks import give_back_large_blocks
 from supervisor.lean import load_structlog
 from supervisor.settings.load import prepare_directory, runtime_dir, state_dir
 from supervisor.settings.schema import Settings

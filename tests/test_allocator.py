@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from supervisor.allocator import LARGE, GiveBack
+from supervisor.allocator import GiveBack
+from supervisor.large_blocks import LARGE
 from supervisor.memory import Stir
 
 CHILD = """\
@@ -15,7 +16,7 @@ import os
 import sys
 
 import psutil
-from supervisor.allocator import LARGE, give_back_large_blocks
+from supervisor.large_blocks import LARGE, give_back_large_blocks
 
 if sys.argv[1] == "set" and not give_back_large_blocks():
     sys.exit(77)
@@ -50,7 +51,8 @@ import ctypes
 import sys
 
 import psutil
-from supervisor.allocator import GiveBack, give_back_large_blocks
+from supervisor.allocator import GiveBack
+from supervisor.large_blocks import give_back_large_blocks
 
 if not give_back_large_blocks() or getattr(ctypes.CDLL(None), "malloc_trim", None) is None:
     sys.exit(77)

@@ -28,7 +28,11 @@ def _models(root: MapNode) -> Iterator[str]:
     for deployment in deployments.items if isinstance(deployments, ListNode) else ():
         if not isinstance(deployment, MapNode):
             continue
-        for section, key in (("litellm_params", "model"), ("litellm_params", "base_model"), ("model_info", "base_model")):
+        for section, key in (
+            ("litellm_params", "model"),
+            ("litellm_params", "base_model"),
+            ("model_info", "base_model"),
+        ):
             said = deployment.get(section)
             value = said.get(key) if isinstance(said, MapNode) else None
             if isinstance(value, Scalar) and isinstance(value.value, str):

@@ -197,6 +197,17 @@ async def test_a_forked_replica_counts_tokens_with_the_tokenizers_that_litellm_b
         assert line in replica.lines
 
 
+async def test_a_tokenizer_that_the_models_need_is_loaded_once_for_all_replicas(short_dir: Path):
+    (short_dir / "tokenizer.py").write_text(
+        "def look():\n    import tiktoken.registry\n"
+        "    print('LOADED', *[(name, len(one._mergeable_ranks)) for name, one in tiktoken.registry.ENCODINGS.items()])\n"
+    )
+    async with replicas(ForkedLauncher(Events()), short_dir) as pool:
+        told = {"LITESUP_TOKENIZERS": "o200k_base", "LITELLM_WORKER_STARTUP_HOOKS": "tokenizer:look"}
+        replica = await pool.ready(told)
+        assert "LOADED ('cl100k_base', 0) ('o200k_base', 0)" in replica.lines
+
+
 ROUTES = """
 from litellm.proxy import proxy_server
 from starlette.routing import Match

@@ -38,7 +38,9 @@ def test_a_model_with_the_newer_vocabulary_has_its_tokenizer_loaded_ahead(tmp_pa
     assert told(tmp_path, model(name)) == "o200k_base"
 
 
-@pytest.mark.parametrize("name", ["azure/gpt-4", "openai/gpt-4-turbo", "openai/gpt-3.5-turbo", "anthropic/claude-3-o12"])
+@pytest.mark.parametrize(
+    "name", ["azure/gpt-4", "openai/gpt-4-turbo", "openai/gpt-3.5-turbo", "anthropic/claude-3-o12"]
+)
 def test_other_models_cost_no_memory_for_it(tmp_path: Path, name: str):
     assert told(tmp_path, model(name)) is None
 

@@ -81,7 +81,7 @@ def _fill_caches() -> None:
 
 
 def _load_tokenizers() -> None:
-    """The one that every request wants, and those that the models of the configuration need beside it (`TOKENIZERS`)."""
+    """The one that every request wants, and those that the models of the configuration need beside it."""
     import litellm
 
     text = "A tokenizer is made ready by its first use."

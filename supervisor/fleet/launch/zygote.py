@@ -32,7 +32,7 @@ readings = importlib.import_module("readings")
 together = importlib.import_module("together")
 del sys.path[0]
 kernel = replica_main.kernel
-allocator = replica_main.load_file(Path(__file__).resolve().parents[2] / "allocator.py", "litesup_allocator")
+large_blocks = replica_main.load_file(Path(__file__).resolve().parents[2] / "large_blocks.py", "litesup_large_blocks")
 
 _INHERITED = dict(os.environ)
 _THREAD_PATIENCE = 0.5  # seconds
@@ -177,7 +177,7 @@ def main() -> None:
     replica_main.tie_to_daemon(int(daemon))
     kernel.name_process("litesup-fork")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    allocator.give_back_large_blocks()
+    large_blocks.give_back_large_blocks()
     gc.disable()  # a third of the import's time, and frozen right after it anyway
     channel = Channel(socket.socket(fileno=int(descriptor)))
     try:

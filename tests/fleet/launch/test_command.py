@@ -49,6 +49,11 @@ def test_two_replicas_of_a_generation_share_what_a_fork_server_is_started_with()
     assert shared_environment(one.environment) == shared_environment(two.environment) == {"KEY": "secret"}
 
 
+@pytest.mark.parametrize("name", ["LITESUP_LITELLM", "LITESUP_TOKENIZERS"])
+def test_what_a_fork_server_loads_is_told_to_it(name: str):
+    assert shared_environment(spec_for(environment={name: "x"}).environment) == {name: "x"}
+
+
 @pytest.mark.parametrize(("path", "fits"), [("/" + "x" * 106, True), ("/" + "x" * 107, False), ("/" + "ü" * 53, True)])
 def test_a_socket_path_is_measured_in_bytes(path: str, fits: bool):
     if fits:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import importlib.util
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 import supervisor.fleet.launch as package
 from supervisor.fleet import probe
+from supervisor.litellm_config import environment
 
 PROGRAM = Path(package.__path__[0]) / "litellm_program.py"
 
@@ -36,6 +39,19 @@ def test_a_version_without_a_list_of_its_own_takes_none(program: dict[str, Any],
 
 def test_importing_the_program_imports_no_litellm(program: dict[str, Any]):
     assert "litellm" not in program
+
+
+def test_the_fork_server_and_its_replicas_hold_nothing_of_the_daemons():
+    look = f"import runpy, sys; runpy.run_path({str(PROGRAM.with_name('zygote.py'))!r}); print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-P", "-c", look], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "litesup_large_blocks" in loaded
+    assert not {"supervisor", "asyncio", "psutil"} & set(loaded)
+
+
+def test_the_variable_that_names_tokenizers_is_the_one_that_the_configuration_sets(program: dict[str, Any]):
+    assert program["TOKENIZERS"] == environment.TOKENIZERS
 
 
 def test_the_route_that_is_found_first_is_the_one_that_probes_ask_for(program: dict[str, Any]):
