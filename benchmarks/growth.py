@@ -288,7 +288,7 @@ def question(kinds: Sequence[str] = tuple(GROWTH)) -> Question:
         ),
         measure=Growing(kinds),
         rounds=1,
-        budget=195.0,
+        budget=185.0,
         needs={"": ["taskset"]},
         cores=2,
         growth=True,

@@ -361,7 +361,7 @@ QUESTION = Question(
     ),
     measure=measure,
     rounds=3,
-    budget=160.0,
+    budget=145.0,
     needs={"": ("nginx", "wrk", "taskset"), "haproxy": ("haproxy",)},
     cores=2,
     drawn=("rate", "median", "p99", "cpu"),

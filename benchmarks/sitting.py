@@ -205,5 +205,5 @@ async def timed(session: aiohttp.ClientSession, pool: Pool, *, stream: bool) -> 
 
 STARTS = Sittings(at_start, of="boot", sides=("litesup", "uvicorn", "gunicorn"), rounds=3, budget=240.0)
 TROUBLES = Sittings(
-    at_trouble, of="recovery", sides=("litesup", "uvicorn", "gunicorn", "haproxy"), rounds=2, budget=310.0
+    at_trouble, of="recovery", sides=("litesup", "uvicorn", "gunicorn", "haproxy"), rounds=2, budget=345.0
 )

@@ -175,7 +175,7 @@ QUESTION = Question(
     ),
     measure=measure,
     rounds=2,
-    budget=120.0,
+    budget=110.0,
     needs={"": ["taskset"], "haproxy": ["haproxy"], "nginx": ["nginx"]},
     cores=2,
     drawn=("p99", "cpu"),
