@@ -108,8 +108,9 @@ async def test_a_request_that_hangs_takes_two_replicas_with_it_and_not_the_pool(
     answer = await pool.ask({"x-fake-hang": "1"})
     assert (answer.status, answer.one("x-should-retry")) == (502, "false")
     assert (await pool.ask()).status == 200
-    await pool.settled()
     await pool.told("replica_killed", times=2, since=since, cause="hung")
+    await pool.told("replica_exited", times=2, since=since)  # a kill is told before the end that it brings
+    await pool.settled()
     await pool.told("request_suspected", since=since)
 
 
