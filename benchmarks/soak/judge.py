@@ -2,8 +2,7 @@
 
 A failure that none of these explains is a defect: a stream (or a long answer) that broke off, visibly, as the replica
 that sent it ended; a request that lost two replicas, each of which ended, or was given up because the soak had stopped
-it; a body too long to be held, or a WebSocket, on
-a replica that ended. All times are Unix seconds.
+it; a body too long to be held, or a WebSocket, on a replica that ended. All times are Unix seconds.
 """
 
 from __future__ import annotations
