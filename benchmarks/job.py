@@ -113,12 +113,12 @@ def beside_best(figure: str, best: Callable[[list[float]], float], met: Callable
 
 BESIDE_WORKERS = (
     "LiteLLM's own workers take connections from one socket: nothing lies between, and a client that keeps its "
-    "connection keeps its worker, whose code stays in the processor's caches. A balancer pays for the hop, on the two "
-    "cores that the LiteLLMs need as well, and hands requests to whoever is least busy, one after the other; "
-    "HAProxy's and nginx's figures say what that is worth. Asked directly, a replica uses as much processor time as a "
-    "gunicorn worker, 9 ms, and both 10 to 11 ms where three are asked in turns ([decision "
-    "2](decisions/0002-fork-server.md)). What was done about the hop is in [decision "
-    "11](decisions/0011-what-the-hop-costs.md)."
+    "connection keeps its worker. A balancer pays for the hop, on the two cores that the LiteLLMs need as well, and "
+    "hands requests to one replica after the other; HAProxy's and nginx's figures say what that is worth. Asked "
+    "directly, a replica used 8.5 to 9.6 ms of processor time for a request and a gunicorn worker 8.6 to 8.9; where "
+    "three were asked in turns, both used 10 to 11 ([decision 2](decisions/0002-fork-server.md)). That does not "
+    "explain all of the difference with eight clients. What was done "
+    "about the hop is in [decision 11](decisions/0011-what-the-hop-costs.md)."
 )
 
 QUESTION = Question(
