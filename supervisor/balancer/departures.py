@@ -15,7 +15,7 @@ INTERVAL = 0.25
 
 
 class Departures:
-    """Aborts the transports, of those that it is shown, whose client has gone."""
+    """Aborts those of `transports`, from which nothing is read, whose client has gone."""
 
     def __init__(self, transports: Callable[[], Iterable[asyncio.Transport]]) -> None:
         self._transports = transports
@@ -34,7 +34,7 @@ class Departures:
         silent: dict[int, asyncio.Transport] = {}
         poll = select.poll()
         for transport in self._transports():
-            if not transport.is_closing() and not transport.is_reading():
+            if not transport.is_closing():
                 descriptor = transport.get_extra_info("socket").fileno()
                 if descriptor >= 0:
                     silent[descriptor] = transport

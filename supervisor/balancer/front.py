@@ -58,16 +58,15 @@ BETWEEN, WORKING, REST, LEAVING = State
 
 @dataclass(slots=True, eq=False)
 class House:
-    """What all connections share; they go by it from one request to the next. `quiet` is set when none is at work any
-    more, for whoever clears it first.
-    """
+    """What all connections share; they go by it from one request to the next."""
 
     limits: Limits
     head_timeout: float
     keepalive_timeout: float
     crowd: Crowd[ClientConnection]
     around: Surroundings
-    quiet: asyncio.Event
+    quiet: asyncio.Event  # set when none is at work any more, for whoever clears it first
+    unread: set[ClientConnection]  # nothing is read from these, so it must be asked whether their clients are there
 
 
 class ClientConnection(asyncio.Protocol):
@@ -138,10 +137,22 @@ class ClientConnection(asyncio.Protocol):
 
     def hand_over(self, sink: Callable[[bytes], None]) -> None:
         self._sink = sink
-        self._read_on()
+        self.resume_reading()
         held = self._guard.switched()
         if held:
             sink(held)
+
+    def pause_reading(self) -> None:
+        if not self._reading_paused and self.transport is not None and not self.transport.is_closing():
+            self._reading_paused = True
+            self._house.unread.add(self)
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._reading_paused and self.transport is not None and not self.transport.is_closing():
+            self._reading_paused = False
+            self._house.unread.discard(self)
+            self.transport.resume_reading()
 
     def finished(self, *, keep_alive: bool) -> None:
         house, message = self._house, self._message
@@ -189,6 +200,7 @@ class ClientConnection(asyncio.Protocol):
         self._house.crowd.leave(self)
         self._alarm.stop()
         self._line.clear()
+        self._house.unread.discard(self)
         self.transport = None
         if self._exchange is not None:
             self._exchange.cancel()
@@ -306,8 +318,7 @@ class ClientConnection(asyncio.Protocol):
             )
         )
         if self.transport is not None:
-            head_only = line is not None and line.method == b"HEAD"
-            self.transport.write(reply.written(keep_alive=False, head_only=head_only))
+            self.transport.write(reply.written(keep_alive=False, head_only=line is not None and line.method == b"HEAD"))
             self._leave(linger=True)
 
     def _look_at_rest(self) -> None:
@@ -337,12 +348,12 @@ class ClientConnection(asyncio.Protocol):
         guard = self._guard
         receiving = guard.receiving
         if self._line or guard.held > MOST_HELD:
-            self._stop_reading()
+            self.pause_reading()
         elif receiving is not None and receiving.unread > READ_AHEAD:
             receiving.when_read(self._look)
-            self._stop_reading()
+            self.pause_reading()
         else:
-            self._read_on()
+            self.resume_reading()
         if self._state is LEAVING:
             return
         was_due = self._head_is_due
@@ -351,16 +362,6 @@ class ClientConnection(asyncio.Protocol):
             self._alarm.set(self._loop.time() + self._house.head_timeout)
         elif was_due and not self._head_is_due:
             self._expect_next()
-
-    def _stop_reading(self) -> None:
-        if not self._reading_paused and self.transport is not None and not self.transport.is_closing():
-            self._reading_paused = True
-            self.transport.pause_reading()
-
-    def _read_on(self) -> None:
-        if self._reading_paused and self.transport is not None and not self.transport.is_closing():
-            self._reading_paused = False
-            self.transport.resume_reading()
 
     def _time_is_up(self) -> None:
         """Of whatever was waited for last. While a request is at work that is nothing."""
@@ -392,7 +393,7 @@ class ClientConnection(asyncio.Protocol):
         if linger and not transport.is_closing():
             with contextlib.suppress(OSError, RuntimeError, NotImplementedError):
                 transport.write_eof()
-            self._read_on()
+            self.resume_reading()
             self._alarm.set(self._loop.time() + LINGERING)
         else:
             transport.close()

@@ -50,6 +50,7 @@ class Balancer:
             keepalive_timeout=settings.balancer.keepalive_timeout,
             crowd=Crowd(affordable(limits.connections), limits.connections_per_address),
             quiet=asyncio.Event(),
+            unread=set(),
             around=Surroundings(
                 rotation=rotation,
                 pool=self._pool,
@@ -67,7 +68,7 @@ class Balancer:
         )
         self._listening: tuple[str, ...] = ()
         self._doors: list[Door] = []
-        self._departures = Departures(self._transports_at_work)
+        self._departures = Departures(self._unread)
         rotation.on_removed(self._pool.drop)
 
     async def start(self, sockets: Sequence[socket.socket] = ()) -> tuple[str, ...]:
@@ -78,13 +79,18 @@ class Balancer:
         balancer = self._settings.balancer
         opened = list(sockets) or await listen(balancer.host, balancer.port)
         loop = asyncio.get_running_loop()
+        doors: list[Door] = []
         try:
             refuse_exposure(opened, guarded=_guarded(self._settings))
-            self._doors = [Door(loop, sock, lambda: ClientConnection(self._house, loop)) for sock in opened]
+            for sock in opened:
+                doors.append(Door(loop, sock, lambda: ClientConnection(self._house, loop)))  # noqa: PERF401
         except BaseException:
+            for door in doors:
+                door.close()
             for sock in opened:
                 sock.close()
             raise
+        self._doors = doors
         self._departures.start()
         self._listening = tuple(describe(sock) for sock in opened)
         return self._listening
@@ -157,8 +163,8 @@ class Balancer:
                     house.quiet.clear()
                     await house.quiet.wait()
 
-    def _transports_at_work(self) -> Iterator[asyncio.Transport]:
-        return (connection.transport for connection in self._house.crowd.at_work if connection.transport is not None)
+    def _unread(self) -> Iterator[asyncio.Transport]:
+        return (connection.transport for connection in self._house.unread if connection.transport is not None)
 
 
 def _limits(settings: Settings) -> Limits:

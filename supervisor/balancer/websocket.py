@@ -5,8 +5,6 @@ Owns the tunnel. What is said inside is never looked at: bytes go both ways, eac
 
 from __future__ import annotations
 
-import asyncio
-
 from supervisor.balancer.relay import Client, ClientGone, ClientStream, pass_on
 from supervisor.balancer.upstream import Connection
 from supervisor.errors import UpstreamError
@@ -16,18 +14,14 @@ from supervisor.rotation import Upstream
 class _Inlet:
     """Takes what the client sends, as fast as the replica does."""
 
-    def __init__(self, client: asyncio.Transport, connection: Connection) -> None:
+    def __init__(self, client: Client, connection: Connection) -> None:
         self._client = client
         self._connection = connection
-        connection.on_writable = self._go_on
+        connection.on_writable = client.resume_reading
 
     def feed(self, data: bytes) -> None:
-        if not self._connection.push(data) and not self._client.is_closing():
+        if not self._connection.push(data):
             self._client.pause_reading()
-
-    def _go_on(self) -> None:
-        if not self._client.is_closing():
-            self._client.resume_reading()
 
 
 async def tunnel(client: Client, stream: ClientStream, connection: Connection, upstream: Upstream) -> None:
@@ -39,7 +33,7 @@ async def tunnel(client: Client, stream: ClientStream, connection: Connection, u
     transport = client.transport
     if transport is None:
         raise ClientGone
-    client.hand_over(_Inlet(transport, connection).feed)
+    client.hand_over(_Inlet(client, connection).feed)
     try:
         await pass_on(connection, stream, upstream)
     except UpstreamError:

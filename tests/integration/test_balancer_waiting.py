@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,19 @@ async def test_a_taken_port_is_named(directory: Path):
     async with bench() as b:
         with pytest.raises(PortTaken, match=str(b.port)):
             await listen(["127.0.0.1"], b.port)
+
+
+@on_both_loops
+async def test_where_one_socket_cannot_listen_none_does(directory: Path):
+    able = socket.create_server(("127.0.0.1", 0))
+    unable = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    unable.bind(("127.0.0.1", 0))
+    async with bench() as b:
+        descriptor = able.fileno()
+        with pytest.raises(OSError, match="not supported"):
+            await b.balancer.start((able, unable))
+        assert (able.fileno(), unable.fileno()) == (-1, -1)
+        assert not asyncio.get_running_loop().remove_reader(descriptor), "somebody still waits at a closed socket"
 
 
 @on_both_loops
