@@ -201,7 +201,7 @@ class ClientConnection(asyncio.Protocol):
         self._alarm.stop()
         self._line.clear()
         self._house.unread.discard(self)
-        self.transport = None
+        self.transport = self._sink = None  # whoever gets what comes holds this connection, too
         if self._exchange is not None:
             self._exchange.cancel()
 
