@@ -329,7 +329,8 @@ def _listed(found: dict[int, float]) -> str:
 
 PYTHON = (
     "A request costs the hop some 65 calls in Python, and everything that waits at 64 or 512 connections waits for "
-    "them. Tried: heads read once, answers passed on in the call in which they come, a front of our own in place of "
+    "them: whoever passes on 0.43 × as much, for clients who all wait, makes each wait 2.3 × as long in the mean. "
+    "Tried: heads read once, answers passed on in the call in which they come, a front of our own in place of "
     "aiohttp's; prototypes say what is left ([decision 12](decisions/0012-aiohttps-server-in-front.md))."
 )
 
