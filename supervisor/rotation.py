@@ -47,6 +47,7 @@ class Upstream:
     leaving: bool = False
     in_flight: int = 0
     served: int = 0
+    chosen: int = 0  # the turn in which it last got a request; see policy.balancing
     ready_at: float = -math.inf  # when it was put into rotation
     failures: float = 0.0  # of its own, as of `failed_at`; see policy.balancing
     failed_at: float = 0.0
@@ -203,6 +204,7 @@ class Rotation:
         upstream = self._order[index]
         asking.cursor = upstream.slot
         asking.turn += 1
+        upstream.chosen = asking.turn
         upstream.served += 1
         upstream.in_flight += 1
         return upstream

@@ -187,6 +187,19 @@ async def test_least_outstanding_sees_what_is_in_flight():
     assert (await made.lease()).replica == 1
 
 
+async def test_least_outstanding_gives_a_client_that_asks_again_the_replica_that_it_had():
+    made = Rotation(least_outstanding, QueueLimits(size=1, timeout=1))
+    for replica in (1, 2, 3):
+        made.add(upstream(replica))
+    first, second = await made.lease(), await made.lease()
+    made.release(first)
+    made.release(second)
+    for _ in range(5):  # one at a time: it stays with the one that worked last, not the one that is free for longest
+        leased = await made.lease()
+        assert leased is second
+        made.release(leased)
+
+
 async def test_key_headers_are_remembered_in_lower_case():
     made = rotation(1)
     other = upstream(2)

@@ -40,6 +40,7 @@ class One:
     failures: float = 0.0
     failed_at: float = 0.0
     replica: int = 0
+    chosen: int = 0
 
     def __post_init__(self) -> None:
         self.replica = self.replica or 100 + self.slot
@@ -56,6 +57,7 @@ def choose(policy: Choose, candidates: Sequence[One], asking: Asking, rules: Bal
         return NOBODY
     asking.cursor = candidates[index].slot
     asking.turn += 1
+    candidates[index].chosen = asking.turn
     return candidates[index].slot
 
 
@@ -64,9 +66,8 @@ def slots(policy: Choose, candidates: Sequence[One], times: int, rules: Balancin
     return [choose(policy, candidates, asking, rules) for _ in range(times)]
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_each_slot_has_its_turn_in_order(policy: Choose) -> None:
-    assert slots(policy, pool(0, 0, 0), 7) == [0, 1, 2, 0, 1, 2, 0]
+def test_each_slot_has_its_turn_in_order() -> None:
+    assert slots(round_robin, pool(0, 0, 0), 7) == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_the_turn_survives_a_replica_that_leaves_and_one_that_comes() -> None:
@@ -80,15 +81,37 @@ def test_two_replicas_of_one_slot_share_its_turn_only_as_long_as_they_overlap() 
     assert slots(round_robin, [One(0, replica=1), One(0, replica=9), One(1, replica=2)], 4) == [0, 1, 0, 1]
 
 
-def test_the_least_busy_is_chosen_and_ties_take_turns() -> None:
+def test_the_least_busy_is_chosen_whoever_was_chosen_last() -> None:
     assert slots(least_outstanding, pool(2, 1, 3), 1) == [1]
-    assert slots(least_outstanding, pool(1, 5, 1), 4) == [0, 2, 0, 2]
+    assert slots(least_outstanding, [One(0, 1, chosen=9), One(1, 0, chosen=2), One(2, 1, chosen=8)], 1) == [1]
+
+
+def test_of_the_least_busy_the_one_that_was_chosen_last_is_chosen_again() -> None:
+    """One client, whose requests come one by one, stays with one replica."""
+    assert slots(least_outstanding, pool(0, 0, 0), 4) == [0, 0, 0, 0]
+    candidates, asking = [One(0, chosen=3), One(1, chosen=7), One(2, 1, chosen=9)], Asking(turn=9)
+    assert [choose(least_outstanding, candidates, asking) for _ in range(4)] == [1, 1, 1, 1]
+
+
+def test_as_many_replicas_work_as_there_are_requests_at_a_time() -> None:
+    """Two at a time keep two replicas warm, whichever of them ends first, and the third waits for a third."""
+    candidates, asking = pool(0, 0, 0), Asking()
+    for ends in (0, 1, 1, 0, 0, 0, 1):
+        while sum(one.in_flight for one in candidates) < 2:
+            candidates[choose(least_outstanding, candidates, asking)].in_flight += 1
+        assert [one.in_flight for one in candidates] == [1, 1, 0]
+        candidates[ends].in_flight -= 1
+    for one in candidates[:2]:
+        one.in_flight = 1
+    assert choose(least_outstanding, candidates, asking) == 2
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_suspect_is_chosen_only_when_all_are(policy: Choose) -> None:
     assert set(slots(policy, [One(0, suspect=True), One(1, 50), One(2, suspect=True)], 5)) == {1}
-    assert slots(policy, [One(0, suspect=True), One(1, suspect=True)], 4) == [0, 1, 0, 1]
+    assert set(slots(policy, [One(0, suspect=True, chosen=9), One(1), One(2, suspect=True)], 5)) == {1}
+    assert slots(round_robin, [One(0, suspect=True), One(1, suspect=True)], 4) == [0, 1, 0, 1]
+    assert slots(least_outstanding, [One(0, 1, suspect=True), One(1, suspect=True)], 4) == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -149,7 +172,7 @@ def test_a_newcomer_is_not_spared_where_there_is_nobody_to_spare_it(policy: Choo
     assert shares(policy, [One(0, ready_at=new)], new)[0] == 3000
     assert shares(policy, [One(0, ready_at=new), One(1, suspect=True)], new)[0] == 3000
     together = [One(0, ready_at=new), One(1, ready_at=new - 2.0), One(2, ready_at=new)]
-    assert shares(policy, together, new) == {0: 1000, 1: 1000, 2: 1000}
+    assert shares(policy, together, new, held=True) == {0: 1000, 1: 1000, 2: 1000}
     full = [One(0, 1), One(1, ready_at=new)]
     asking = Asking(now=new, newcomers=True)
     assert choose(policy, full, asking, BalancingRules(slow_start=10.0, max_in_flight=1)) == 1
