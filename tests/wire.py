@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, cast
 from pydantic import SecretStr
 
 from supervisor import rules
+from supervisor.balancer.front import ClientConnection
 from supervisor.balancer.server import Balancer
 from supervisor.events import Event, Events, RequestFinished
 from supervisor.rotation import Rotation, Upstream
@@ -32,6 +34,10 @@ from supervisor.status import (
 
 POOL_KEY = "sk-the-pools-own"
 CHAT = "/v1/chat/completions"
+KEY = {"Authorization": "Bearer sk-1"}
+HEALTH = b"GET /health/liveliness HTTP/1.1\r\nHost: localhost\r\n\r\n"
+NO_KEY = b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\n"
+"""What is refused with a 401, as the pool's key is for inference only."""
 
 
 @dataclass
@@ -277,6 +283,18 @@ class Bench:
             replicas=replicas,
             balancer=BalancerStatus((), "round_robin", 0, 0, 0, 0),
         )
+
+
+def only(b: Bench) -> ClientConnection:
+    """The one client's connection there is."""
+    (connection,) = b.balancer._house.crowd.all()
+    return connection
+
+
+def little_room(sock: socket.socket, size: int = 4096) -> None:
+    """In the kernel, so that it is soon full."""
+    for side in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        sock.setsockopt(socket.SOL_SOCKET, side, size)
 
 
 @contextlib.asynccontextmanager

@@ -20,6 +20,10 @@ PAUSE = 0.1
 """Seconds of waiting for a file descriptor, or for memory, where none was left."""
 
 
+ENTERING = 1.0
+"""Seconds that those have who were let in when the door closes; it takes a turn of the loop or two."""
+
+
 class Door:
     """Open from the beginning, until `close`. `protocol` makes one for each connection."""
 
@@ -32,20 +36,21 @@ class Door:
         self._entering: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
         sock.setblocking(False)
-        sock.setsockopt(
-            socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
-        )  # for who comes in too: one whose machine is gone is missed
+        # For who comes in, too: one whose machine is gone is missed.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.listen(BACKLOG)
         self._open()
 
-    def close(self) -> None:
-        """Nobody is let in any more; who is in stays. Closing twice does nothing."""
+    async def close(self) -> None:
+        """Nobody is let in any more; who is in stays, and who stood in the door is in. Closing twice does nothing."""
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
         if self.socket.fileno() >= 0:
             self._loop.remove_reader(self.socket)
             self.socket.close()
+        if self._entering:
+            await asyncio.wait(self._entering, timeout=ENTERING)
 
     def _open(self) -> None:
         self._pause = None

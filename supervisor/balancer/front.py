@@ -25,6 +25,7 @@ from supervisor.balancer.guard import Guard
 from supervisor.balancer.headers import new_request_id
 from supervisor.balancer.message import Message
 from supervisor.balancer.reading import Readings
+from supervisor.balancer.relay import end_now
 from supervisor.balancer.replies import Reply
 from supervisor.balancer.surroundings import Surroundings
 from supervisor.events import RequestFinished
@@ -65,7 +66,7 @@ class House:
     keepalive_timeout: float
     crowd: Crowd[ClientConnection]
     around: Surroundings
-    quiet: asyncio.Event  # set when none is at work any more, for whoever clears it first
+    ended: asyncio.Event  # set when one has ended, for whoever clears it first
     unread: set[ClientConnection]  # nothing is read from these, so it must be asked whether their clients are there
 
 
@@ -113,15 +114,15 @@ class ClientConnection(asyncio.Protocol):
 
     # For those who own all connections.
 
-    def make_room(self) -> None:
-        """Ends the connection now. An orderly end would wait for a client that may never read what it was sent."""
+    def end_now(self) -> None:
+        """An orderly end would wait for a client that may never read what it was sent."""
         if self.transport is not None:
-            self.transport.abort()
+            end_now(self.transport)
 
     def end(self) -> None:
-        """Ends it in order, with no request at work."""
-        if self.transport is not None:
-            self._leave()
+        """Ends it in order, with no request at work. Does nothing where it ends already."""
+        if self.transport is not None and self._state is not LEAVING:
+            self._leave(linger=self._state is REST)
 
     def cut(self) -> None:
         """Ends what it works on."""
@@ -155,30 +156,27 @@ class ClientConnection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def finished(self, *, keep_alive: bool) -> None:
-        house, message = self._house, self._message
+        message = self._message
         assert message is not None
         assert message.head is not None
         self._exchange = None
-        house.crowd.end(self)
-        if not house.crowd.at_work:
-            house.quiet.set()
+        self._house.crowd.end(self)
         if self.transport is None:
             message.discard()
+            self._house.ended.set()
             return
         if not keep_alive or self.transport.is_closing():
             self._leave(linger=not message.complete or bool(self._line))
-        elif message.complete:
-            if message.head.websocket:
-                self._line += self._guard.declined()
-                self._turn_to_next()
-                self._look()
-            else:
-                self._turn_to_next()
-        else:
+        elif not message.complete:
             self._state = REST
             self._alarm.set(self._loop.time() + LINGERING)
             message.discard()
             self._look()
+        elif message.head.websocket:
+            self._look_at_rest()
+            self._look()
+        else:
+            self._turn_to_next()
 
     # asyncio.Protocol.
 
@@ -189,7 +187,7 @@ class ClientConnection(asyncio.Protocol):
         self._readings = Readings(address)
         place, leaving = self._house.crowd.arrive(self, address)
         if leaving is not None:
-            leaving.make_room()
+            leaving.end_now()
         self.standing = place is Place.STANDING
         if place is Place.NONE:
             self.transport.abort()
@@ -204,6 +202,7 @@ class ClientConnection(asyncio.Protocol):
         self.transport = self._sink = None  # whoever gets what comes holds this connection, too
         if self._exchange is not None:
             self._exchange.cancel()
+        self._house.ended.set()
 
     def data_received(self, data: bytes) -> None:
         if self._sink is not None:
@@ -328,6 +327,7 @@ class ClientConnection(asyncio.Protocol):
         if message.refusal is not None:
             self._leave(linger=True)
         elif message.complete:
+            self._line += self._guard.declined()  # if it asked for a WebSocket
             self._turn_to_next()
 
     # Inside: what is waited for, and how it ends.
@@ -376,7 +376,7 @@ class ClientConnection(asyncio.Protocol):
         elif self._state is LEAVING and not self.transport.is_closing() and self.transport.get_write_buffer_size():
             self._leave()  # it has had its time to finish sending; its answer has another
         else:
-            self.transport.abort()
+            end_now(self.transport)
 
     def _head_is_late(self) -> None:
         self._head_is_due = False

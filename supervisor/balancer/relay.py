@@ -7,6 +7,7 @@ read-ahead of the two connections.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -64,6 +65,25 @@ class Client(Protocol):
         ...
 
 
+def reset(transport: asyncio.Transport) -> None:
+    """Ends a client's connection now, and not in order: where its end is that of the answer, what came would look
+    whole.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):  # it has ended
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+def end_now(transport: asyncio.Transport) -> None:
+    """Ends a client's connection without waiting until it has taken what it was sent: with a reset, if it has not."""
+    if transport.get_write_buffer_size():
+        reset(transport)
+    else:
+        transport.abort()
+
+
 class ClientStream:
     """The client's end of one response: bytes go out as they are given, framed as announced."""
 
@@ -110,7 +130,7 @@ class ClientStream:
                 async with asyncio.timeout(self._patience):
                     await self._client.drained()
             except TimeoutError:
-                transport.abort()
+                end_now(transport)
                 raise ClientGone from None
 
     def interim(self, head: bytes) -> None:
@@ -138,11 +158,9 @@ class ClientStream:
             transport.close()
             return
         if self._framing is CLOSE:
-            # There an orderly end would look like the end of the body: only a reset does not.
-            sock = transport.get_extra_info("socket")
-            if sock is not None:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+            reset(transport)
+        else:
+            transport.abort()
 
     def _framed(self, pieces: list[bytes], *, last: bool) -> bytes:
         if self._events and pieces:

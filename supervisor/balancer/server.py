@@ -27,7 +27,7 @@ from supervisor.rotation import Rotation
 from supervisor.settings.schema import Settings
 from supervisor.status import BalancerStatus, Status
 
-_LAST_WORDS = 1.0  # seconds that exchanges get to end when the drain is over
+_LAST_WORDS = 1.0  # seconds that connections get to end when the drain is over
 
 
 class Balancer:
@@ -49,7 +49,7 @@ class Balancer:
             head_timeout=limits.head_timeout,
             keepalive_timeout=settings.balancer.keepalive_timeout,
             crowd=Crowd(affordable(limits.connections), limits.connections_per_address),
-            quiet=asyncio.Event(),
+            ended=asyncio.Event(),
             unread=set(),
             around=Surroundings(
                 rotation=rotation,
@@ -86,7 +86,7 @@ class Balancer:
                 doors.append(Door(loop, sock, lambda: ClientConnection(self._house, loop)))  # noqa: PERF401
         except BaseException:
             for door in doors:
-                door.close()
+                await door.close()
             for sock in opened:
                 sock.close()
             raise
@@ -123,17 +123,17 @@ class Balancer:
         """Accepts nothing more, lets what is in flight finish for at most `drain` seconds, then ends it."""
         self._stopping.set()
         for door in self._doors:
-            door.close()
+            await door.close()
         crowd = self._house.crowd
         for connection in crowd.all():
             if connection not in crowd.at_work:
                 connection.end()
-        await self._all_quiet(drain)
+        await self._all_gone(drain)
         for connection in tuple(crowd.at_work):
             connection.cut()
-        await self._all_quiet(_LAST_WORDS)
+        await self._all_gone(_LAST_WORDS)
         for connection in crowd.all():
-            connection.end()
+            connection.end_now()
         self._departures.stop()
         self._pool.close()
         self._listening = ()
@@ -152,16 +152,14 @@ class Balancer:
             turned_away=self._house.crowd.turned_away,
         )
 
-    async def _all_quiet(self, seconds: float) -> None:
-        """Waits until no connection is at work, for at most that long. One may be at work again at once, on the next
-        request that it had sent already.
-        """
+    async def _all_gone(self, seconds: float) -> None:
+        """Waits until every connection has ended, with all that its client was to get, for at most that long."""
         house = self._house
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while house.crowd.at_work:
-                    house.quiet.clear()
-                    await house.quiet.wait()
+                while len(house.crowd) or house.crowd.at_work:
+                    house.ended.clear()
+                    await house.ended.wait()
 
     def _unread(self) -> Iterator[asyncio.Transport]:
         return (connection.transport for connection in self._house.unread if connection.transport is not None)

@@ -65,7 +65,7 @@ async def test_all_who_wait_are_let_in_within_a_few_turns_of_the_loop(directory:
         for _ in range(AT_ONCE // 4):
             await asyncio.sleep(0)
         assert len(inside) == AT_ONCE
-        door.close()
+        await door.close()
         for guest in guests:
             guest.close()
         await eventually(lambda: not inside, within=5)
@@ -79,7 +79,7 @@ async def test_where_no_descriptor_is_left_they_wait_until_there_is_one(director
         door = Door(asyncio.get_running_loop(), outside, lambda: Guest(inside))
         await eventually(lambda: len(inside) == 1, within=5)
         assert outside.refusals == 0
-        door.close()
+        await door.close()
         guest.close()
         await eventually(lambda: not inside, within=5)
 
@@ -91,8 +91,8 @@ async def test_nobody_is_let_in_after_it_has_closed_and_who_is_in_stays(director
         door = Door(asyncio.get_running_loop(), outside, lambda: Guest(inside))
         guest = wait_outside(outside)
         await eventually(lambda: len(inside) == 1, within=5)
-        door.close()
-        door.close()
+        await door.close()
+        await door.close()
         with pytest.raises(ConnectionRefusedError), socket.socket(socket.AF_UNIX) as late:
             late.connect(str(directory / "door"))
         await asyncio.sleep(0)
@@ -108,7 +108,7 @@ async def test_a_pause_ends_with_the_door(directory: Path):
         inside: list[Guest] = []
         door = Door(asyncio.get_running_loop(), outside, lambda: Guest(inside))
         await eventually(lambda: door._pause is not None, within=5)
-        door.close()
+        await door.close()
         assert door._pause is None
         assert not inside
         guest.close()
