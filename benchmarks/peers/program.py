@@ -49,7 +49,9 @@ class Program:
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
         self.name = name
-        self.log = Log(folder / f"{name}.log")
+        logs = folder / "logs"  # not beside the configuration: litesup watches what lies there
+        logs.mkdir(exist_ok=True)
+        self.log = Log(logs / f"{name}.log")
         self._command = command
         self._folder = folder
         self._environment = environment

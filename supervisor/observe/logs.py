@@ -39,6 +39,9 @@ LEVELS = {
 TALKATIVE = ("watchfiles",)
 """Libraries whose remarks below a warning say nothing to an operator: "1 change detected", of any file beside ours."""
 
+_EVERYDAY = frozenset({"debug", "info"})
+"""What LiteLLM says at these levels, which is a line for each request, need not be written at once."""
+
 _NUMBERS = {level.value: number for level, number in LEVELS.items()}
 LEVEL_COLOUR = {"debug": "\x1b[32m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 JOURNAL_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -98,7 +101,7 @@ class Logging:
                 structlog.processors.StackInfoRenderer(),
                 structlog.processors.format_exc_info,
                 self._redact,
-                self._form,
+                self._render,
             ],
             wrapper_class=structlog.make_filtering_bound_logger(level),
             logger_factory=lambda *_: _Writer(self.sink),
@@ -127,6 +130,11 @@ class Logging:
         front = {name: record[name] for name in ("timestamp", "level", "event") if name in record}
         return {name: self._redactor.within(value) for name, value in {**front, **record}.items()}
 
+    def _render(self, logger: Any, method: str, record: Record) -> tuple[tuple[str], dict[str, bool]]:
+        """The last of structlog's processors: what `_Writer` is called with."""
+        soon = record["event"] != "litellm" or record.get("level") not in _EVERYDAY
+        return (self._form(logger, method, record),), {"soon": soon}
+
 
 def set_up_logging(settings: LogSettings, environ: Mapping[str, str], *, descriptor: int = 2) -> Logging:
     """Takes over the process's log, towards `descriptor` (stderr)."""
@@ -134,7 +142,7 @@ def set_up_logging(settings: LogSettings, environ: Mapping[str, str], *, descrip
 
 
 class _Form:
-    """How a record looks. The last of structlog's processors."""
+    """How a record looks."""
 
     def __init__(self, settings: LogSettings, descriptor: int, environ: Mapping[str, str]) -> None:
         terminal = os.isatty(descriptor)
@@ -182,8 +190,8 @@ class _Writer:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
-    def msg(self, message: str) -> None:
-        self._sink.write(message)
+    def msg(self, message: str, *, soon: bool = True) -> None:
+        self._sink.write(message, soon=soon)
 
     log = debug = info = warning = warn = error = critical = exception = fatal = failure = msg
 

@@ -2,6 +2,9 @@
 
 The event loop never waits for a terminal, a pipe or a disk. When the reader cannot keep up the oldest lines are
 dropped and counted, and the next line that gets through says how many.
+
+A line in no hurry, such as LiteLLM's about a request, waits a moment for others: to wake the thread for each costs more
+than the line, for on a busy machine it takes the core from a replica that is at work (decision 2, "In turns").
 """
 
 from __future__ import annotations
@@ -15,16 +18,21 @@ from collections.abc import Callable
 
 BATCH_BYTES = 64 * 1024
 
+LINGER = 0.05
+"""Seconds that a line in no hurry waits at most; so much of what LiteLLM said is lost where the daemon is killed."""
+
 
 class Sink:
     """Writes lines to `descriptor` in the order given. `notice` makes the line that reports dropped ones."""
 
-    def __init__(self, descriptor: int, *, limit: int, notice: Callable[[int], str]) -> None:
+    def __init__(self, descriptor: int, *, limit: int, notice: Callable[[int], str], linger: float = LINGER) -> None:
         self._descriptor = descriptor
         self.limit = limit
         self._notice = notice
+        self._linger = linger
         self._lines: deque[str] = deque()
         self._changed = threading.Condition()
+        self._hurry = False  # what waits is to be written now
         self._closing = False
         self._broken = False
         self._untold = 0
@@ -38,8 +46,9 @@ class Sink:
         """Lines dropped since the start."""
         return self._dropped
 
-    def write(self, line: str) -> None:
-        """Takes one line without its newline; never blocks, never raises."""
+    def write(self, line: str, *, soon: bool = True) -> None:
+        """Takes one line without its newline; never blocks, never raises. One that is to come `soon` takes along what
+        waits before it."""
         with self._changed:
             if len(self._lines) >= self.limit or self._broken:
                 if self._lines:
@@ -48,7 +57,11 @@ class Sink:
                 self._untold += 1
             if not self._broken:
                 self._lines.append(line)
-                self._changed.notify()
+                if soon or 2 * len(self._lines) >= self.limit:  # or lines would be lost for nothing
+                    self._hurry = True
+                    self._changed.notify_all()
+                elif len(self._lines) == 1:
+                    self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
         """Waits until everything is written, at most `timeout` seconds; returns whether it was."""
@@ -58,6 +71,9 @@ class Sink:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
+                if self._lines and not self._hurry:
+                    self._hurry = True
+                    self._changed.notify_all()
                 self._changed.wait(left)
         return not self._broken
 
@@ -76,11 +92,13 @@ class Sink:
                     self._changed.wait()
                 if not self._lines:
                     return
+                self._changed.wait_for(lambda: self._hurry or self._closing, self._linger)
                 batch, size, told = [], 0, self._untold
                 self._untold = 0
                 while self._lines and size < BATCH_BYTES:
                     batch.append(self._lines.popleft())
                     size += len(batch[-1])
+                self._hurry = bool(self._lines)
                 self._writing = True
             shown = [self._notice(told), *batch] if told else batch
             written = self._put(("\n".join(shown) + "\n").encode("utf-8", "replace"))

@@ -160,7 +160,7 @@ def _the_wall_clock() -> None:
 def _the_log_is_written_at_once() -> None:
     from supervisor.observe.sink import Sink
 
-    def write(self: Sink, line: str) -> None:
+    def write(self: Sink, line: str, *, soon: bool = True) -> None:
         os.write(self._descriptor, line.encode() + b"\n")
 
     Sink.write = write  # type: ignore[method-assign]

@@ -233,3 +233,15 @@ def test_other_settings_apply_from_then_on_and_the_form_stays(start: Start, outp
     for number in range(9):
         log.logbook.take(slot=1, replica=1, generation="g", text=f"line {number}")
     assert [line.text for line in log.logbook._lines] == [f"line {number}" for number in range(4, 9)]
+
+
+def test_what_litellm_says_of_a_request_waits_for_other_lines_and_nothing_else_does(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = start()
+    written: list[tuple[str, bool]] = []
+    monkeypatch.setattr(log.sink, "write", lambda line, *, soon: written.append((json.loads(line)["event"], soon)))
+    for text in ('INFO:     127.0.0.1:0 - "POST /v1/chat/completions HTTP/1.1" 200 OK', "WARNING:  it is late"):
+        log.logbook.take(slot=1, replica=1, generation="gen", text=text)
+    structlog.get_logger().info("replica_ready")
+    assert written == [("litellm", False), ("litellm", True), ("replica_ready", True)]

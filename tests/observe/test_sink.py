@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -19,6 +20,11 @@ class Pipe:
         while chunk := os.read(self.reading, 65536):
             data += chunk
         return data.decode().splitlines()
+
+    def read_some(self) -> bytes:
+        """What is there, as soon as something is."""
+        assert select.select([self.reading], [], [], 30.0)[0], "nothing was written"
+        return os.read(self.reading, 65536)
 
     def fill(self) -> None:
         """Until not one byte more goes in: whoever writes now, waits."""
@@ -57,6 +63,43 @@ def test_lines_arrive_in_order_and_all_of_them_by_the_end(pipe: Pipe) -> None:
     thread.join(30.0)
     assert reader == [f"line {number}" for number in range(20_000)]
     assert sink.dropped == 0
+
+
+FOR_EVER = 3600.0  # seconds that a line in no hurry would wait for others
+
+
+def test_lines_in_no_hurry_go_with_the_next_one_that_is(pipe: Pipe) -> None:
+    sink = Sink(pipe.writing, limit=100, notice=notice, linger=FOR_EVER)
+    for line in ("one", "two"):
+        sink.write(line, soon=False)
+    assert not select.select([pipe.reading], [], [], 0.05)[0]
+    sink.write("three")
+    assert pipe.read_some() == b"one\ntwo\nthree\n"
+    sink.write("four", soon=False)
+    sink.close(30.0)
+    assert pipe.read_some() == b"four\n"
+
+
+def test_a_line_in_no_hurry_that_stays_alone_is_written_all_the_same(pipe: Pipe) -> None:
+    sink = Sink(pipe.writing, limit=100, notice=notice, linger=0.01)
+    for _ in range(3):
+        sink.write("alone", soon=False)
+        assert pipe.read_some() == b"alone\n"
+    sink.close(30.0)
+
+
+def test_none_is_lost_because_all_wait_for_others(pipe: Pipe) -> None:
+    sink = Sink(pipe.writing, limit=4, notice=notice, linger=FOR_EVER)
+    for number in range(0, 20, 2):
+        sink.write(f"{number}", soon=False)
+        sink.write(f"{number + 1}", soon=False)
+        assert sink.flush(30.0)
+    assert pipe.read_some().split() == [str(number).encode() for number in range(20)]
+    for line in ("one", "two"):  # half of what there is room for
+        sink.write(line, soon=False)
+    assert pipe.read_some() == b"one\ntwo\n"
+    assert sink.dropped == 0
+    sink.close(30.0)
 
 
 def test_a_reader_that_reads_nothing_costs_the_oldest_lines_and_never_time(pipe: Pipe) -> None:
