@@ -58,6 +58,10 @@ class Line(NamedTuple):
     authority: bytes | None
     http_1_0: bool
 
+    def __repr__(self) -> str:
+        """Without the query, which may hold a key."""
+        return f"<Line: {self.method.decode()} {self.target.partition(b'?')[0].decode()}>"
+
 
 Fields = Mapping[bytes, Sequence[bytes]]
 """Field values by name in lower case, each in the order in which they came."""
@@ -75,6 +79,10 @@ class Head(NamedTuple):
     keep_alive: bool
     websocket: bool
     expects_continue: bool
+
+    def __repr__(self) -> str:
+        """Without fields: keys are among them."""
+        return f"<Head: {self.line!r}>"
 
 
 class Refused(Exception):

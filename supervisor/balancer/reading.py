@@ -29,6 +29,10 @@ class Reading(NamedTuple):
     client_timeout: float
     opening: tuple[bytes, bytes]  # of what a replica gets, around its length
 
+    def __repr__(self) -> str:
+        """Without the opening, which holds the client's key."""
+        return f"<Reading: {self.method} {self.path}>"
+
 
 def read(head: Head, peer: str, rules: AccessRules, key_headers: frozenset[str]) -> Reading:
     """`peer` is the address that sent it, `key_headers` where replicas look for a key."""

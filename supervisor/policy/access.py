@@ -113,6 +113,10 @@ class Asked(NamedTuple):
     headers: Headers
     key_headers: frozenset[bytes] = frozenset()
 
+    def __repr__(self) -> str:
+        """Without query and headers: keys are among them."""
+        return f"<Asked: {self.method} by {self.peer}>"
+
 
 class Client(NamedTuple):
     """Who asks: the address nearest to the client that somebody listed vouches for.
