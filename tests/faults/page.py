@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.faults.catalogue import FAULTS, SECTIONS, Fault
+from tests.faults.catalogue import FAULTS, SECTIONS
+from tests.faults.fault import Fault
 
 FILE = Path("docs/faults.md")
 _HEAD = """\

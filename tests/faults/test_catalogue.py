@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import ROOT
-from tests.faults.catalogue import FAULTS, Fault
+from tests.faults.catalogue import FAULTS
+from tests.faults.fault import Fault
 from tests.faults.page import page
 from tests.faults.without import REMOVALS
 
