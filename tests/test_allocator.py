@@ -11,7 +11,7 @@ from supervisor.allocator import GiveBack
 from supervisor.large_blocks import LARGE
 from supervisor.memory import Stir
 
-CHILD = """\
+LARGE_BLOCKS = """\
 import os
 import sys
 
@@ -33,9 +33,9 @@ print(psutil.Process().memory_full_info().uss - uss)
 """
 
 
-def kept(setting: str) -> int:
-    """Bytes that a process still has of sixty MiB that it has freed, a longer block having been freed before."""
-    done = subprocess.run([sys.executable, "-c", CHILD, setting], capture_output=True, text=True, check=False)
+def more_memory(program: str, argument: str) -> int:
+    """Bytes that a process has at its end, more than at its beginning."""
+    done = subprocess.run([sys.executable, "-c", program, argument], capture_output=True, text=True, check=False)
     if done.returncode == 77:
         pytest.skip("this C library has no such setting")
     assert done.returncode == 0, done.stderr
@@ -43,7 +43,7 @@ def kept(setting: str) -> int:
 
 
 def test_long_bodies_leave_nothing_behind_when_they_are_freed():
-    assert kept("set") < 10 * LARGE
+    assert more_memory(LARGE_BLOCKS, "set") < 10 * LARGE
 
 
 HEAP = """\
@@ -68,18 +68,9 @@ print(psutil.Process().memory_full_info().uss - uss)
 """
 
 
-def left_on_heap(action: str) -> int:
-    """Bytes that a process still has of forty MB in small pieces that it has freed."""
-    done = subprocess.run([sys.executable, "-c", HEAP, action], capture_output=True, text=True, check=False)
-    if done.returncode == 77:
-        pytest.skip("this C library has no such setting")
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
-
-
 def test_what_is_free_between_what_stays_goes_back_at_the_next_look():
-    assert left_on_heap("wait") > 20 * LARGE, "it goes back by itself, and nobody need look"
-    assert left_on_heap("look") < 5 * LARGE
+    assert more_memory(HEAP, "wait") > 20 * LARGE, "it goes back by itself, and nobody need look"
+    assert more_memory(HEAP, "look") < 5 * LARGE
 
 
 def test_a_process_that_has_touched_no_memory_since_is_left_alone():

@@ -125,6 +125,11 @@ async def say_hello(call: Call) -> None:
     await call.reply(b'{"hello": "world"}')
 
 
+async def die(call: Call) -> None:
+    await call.read_body()
+    call.hang_up()
+
+
 class ScriptedReplica:
     """Serves on a unix socket; `script` answers each request, after its head has been read."""
 

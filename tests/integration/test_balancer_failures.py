@@ -18,7 +18,7 @@ from supervisor.balancer.upstream import Connection
 from supervisor.rotation import Upstream
 from tests.eventually import eventually
 from tests.loops import on_both_loops
-from tests.wire import CHAT, Call, ScriptedReplica, bench, read_chunk
+from tests.wire import CHAT, Call, ScriptedReplica, bench, die, read_chunk
 
 
 @on_both_loops
@@ -88,10 +88,6 @@ async def test_a_pooled_connection_that_has_ended_is_replaced_by_another_to_the_
 
 @on_both_loops
 async def test_what_creates_something_is_not_sent_twice_once_a_byte_of_it_was_taken(directory: Path):
-    async def die(call: Call) -> None:
-        await call.read_body()
-        call.hang_up()
-
     async with bench(ScriptedReplica(directory, 0, die), ScriptedReplica(directory, 1, die)) as b:
         answer = await b.ask("POST", "/key/generate", {"Authorization": "Bearer sk-1"}, b"{}")
         assert answer.status == 502
@@ -105,10 +101,6 @@ async def test_what_creates_something_is_not_sent_twice_once_a_byte_of_it_was_ta
 
 @on_both_loops
 async def test_inference_is_sent_once_more_when_its_replica_dies_without_a_byte(directory: Path):
-    async def die(call: Call) -> None:
-        await call.read_body()
-        call.hang_up()
-
     async with bench(ScriptedReplica(directory, 0, die), ScriptedReplica(directory, 1)) as b:
         body = b"x" * 200_000  # more than is sent in one write
         answer = await b.ask("POST", CHAT, body=body)
@@ -129,10 +121,6 @@ async def test_a_body_that_nobody_expected_does_not_hinder_the_next_replica(dire
 
 @on_both_loops
 async def test_a_request_in_flight_at_two_deaths_is_not_tried_a_third_time(directory: Path):
-    async def die(call: Call) -> None:
-        await call.read_body()
-        call.hang_up()
-
     async with bench(*(ScriptedReplica(directory, slot, die) for slot in range(3))) as b:
         answer = await b.ask("POST", CHAT, body=b"{}")
         assert (answer.status, answer.one("x-should-retry")) == (502, "false")
@@ -227,10 +215,6 @@ async def test_a_connection_that_waits_in_the_backlog_of_a_stuck_replica_is_boun
 
 @on_both_loops
 async def test_a_body_too_large_to_hold_is_not_sent_twice(directory: Path):
-    async def die(call: Call) -> None:
-        await call.read_body()
-        call.hang_up()
-
     replicas = ScriptedReplica(directory, 0, die), ScriptedReplica(directory, 1)
     async with bench(*replicas, retry={"body_limit": 1000}) as b:
         answer = await b.ask("POST", CHAT, body=b"x" * 1001)

@@ -14,7 +14,7 @@ from pathlib import Path
 from supervisor.fleet.probe import LivenessProbe
 from tests.eventually import eventually
 from tests.loops import on_both_loops
-from tests.wire import CHAT, Bench, Call, ScriptedReplica, bench
+from tests.wire import CHAT, Bench, Call, ScriptedReplica, bench, die
 
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "abc", "Sec-WebSocket-Version": "13"}
 
@@ -43,6 +43,10 @@ async def nothing_left(b: Bench) -> AsyncIterator[None]:
     assert ours == {}, f"and these were under way: {frames}"
 
 
+async def read_on(call: Call) -> None:
+    await call.reader.read()
+
+
 async def answer(call: Call) -> None:
     await call.read_body()
     if b"stream" not in call.request.body:
@@ -68,9 +72,6 @@ async def test_neither_an_answer_nor_a_stream_nor_a_client_that_leaves_makes_gar
 
 @on_both_loops
 async def test_a_client_that_leaves_before_its_answer_makes_no_garbage(directory: Path):
-    async def read_on(call: Call) -> None:
-        await call.reader.read()
-
     async with bench(ScriptedReplica(directory, script=read_on)) as b:
         async with nothing_left(b):
             await (await b.connect()).send("POST", CHAT, body=b"{}")
@@ -80,9 +81,6 @@ async def test_a_client_that_leaves_before_its_answer_makes_no_garbage(directory
 @on_both_loops
 async def test_a_client_that_leaves_amid_its_upload_makes_no_garbage(directory: Path):
     """What has come of the body goes at once, and not when somebody looks."""
-
-    async def read_on(call: Call) -> None:
-        await call.reader.read()
 
     async with bench(ScriptedReplica(directory, script=read_on)) as b:
         async with nothing_left(b):
@@ -94,10 +92,6 @@ async def test_a_client_that_leaves_amid_its_upload_makes_no_garbage(directory: 
 
 @on_both_loops
 async def test_a_request_whose_replica_dies_makes_no_garbage(directory: Path):
-    async def die(call: Call) -> None:
-        await call.read_body()
-        call.hang_up()
-
     async with bench(ScriptedReplica(directory, 0, die), ScriptedReplica(directory, 1, die)) as b:
         async with nothing_left(b):
             for body in (b"{}", b'{"x": "' + b"x" * 1_000_000 + b'"}'):

@@ -10,10 +10,9 @@ from tests.eventually import eventually
 from tests.http.bench import Answer, Recorder, no_complaints
 from tests.http.corpus.case import Seen
 from tests.loops import on_both_loops
-from tests.wire import CHAT, Bench, Call, Client, ScriptedReplica, bench
+from tests.wire import CHAT, KEY, Bench, Call, Client, ScriptedReplica, bench
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
-KEY = {"Authorization": "Bearer sk-1"}
 
 
 async def drip(client: Client, data: bytes, *, every: float) -> None:

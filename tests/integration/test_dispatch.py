@@ -11,15 +11,9 @@ import pytest
 
 from supervisor.events import RequestRetried, RequestSuspected
 from tests.eventually import eventually
-from tests.wire import CHAT, Bench, Call, Client, ScriptedReplica, bench, read_chunk, say_hello
+from tests.wire import CHAT, KEY, Bench, Call, Client, ScriptedReplica, bench, die, read_chunk, say_hello
 
-KEY = {"Authorization": "Bearer sk-1"}
 BODY = b'{"model": "gpt-4", "messages": []}'
-
-
-async def die(call: Call) -> None:
-    await call.read_body()
-    call.hang_up()
 
 
 async def hang(call: Call) -> None:
