@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from benchmarks.peers.fronted import HAProxy, Nginx
-from benchmarks.peers.ours import Litesup
+from benchmarks.peers.ours import LeastOutstanding, Litesup
 from benchmarks.peers.pool import Place, Pool
 from benchmarks.peers.workers import Gunicorn, Uvicorn
 
 POOLS: Mapping[str, Callable[[Place], Pool]] = {
     "litesup": Litesup,
+    "litesup:least": LeastOutstanding,
     "uvicorn": Uvicorn,
     "gunicorn": Gunicorn,
     "haproxy": HAProxy,

@@ -1,8 +1,10 @@
-"""litesup with its default settings, run as the others are: its output in a file, the same environment."""
+"""litesup, run as the others are: its output in a file, the same environment. With its default settings, and once with
+another way of choosing replicas."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar
 
 import psutil
 import yaml
@@ -18,6 +20,7 @@ ROLLED = '"event": "rollout_completed"'
 
 class Litesup(Pool):
     side = "litesup"
+    balancer: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
@@ -25,6 +28,7 @@ class Litesup(Pool):
         document = {
             "state_dir": str(place.folder / "state"),
             "admin": {"port": free_port()},
+            "balancer": dict(self.balancer),
             "logs": {"format": "json"},
         }
         settings.write_text(yaml.safe_dump(document))
@@ -62,3 +66,10 @@ class Litesup(Pool):
         await self.daemon.until(
             lambda: self.daemon.log.count(what, since) >= times, START_WITHIN, f"{times} times {what}"
         )
+
+
+class LeastOutstanding(Litesup):
+    """A request goes to the replica with the fewest in flight, among equals to the one that was asked last."""
+
+    side = "litesup:least"
+    balancer: ClassVar[Mapping[str, Any]] = {"policy": "least_outstanding"}

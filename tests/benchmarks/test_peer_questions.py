@@ -95,6 +95,17 @@ def test_the_job_is_not_judged_when_a_case_has_no_peer() -> None:
     assert met(job.QUESTION, made) == [None, None]
 
 
+def test_another_way_of_choosing_is_no_peer_and_is_told_of_beside_the_default() -> None:
+    better = [Run(job.LEAST, 0, {"rate": 150.0, "p99": 5.0}, name) for name in job.CASES]
+    goal, _ = job.QUESTION.goals
+    alone, beside = goal.verdict(job_runs(100.0, 9.0)), goal.verdict([*job_runs(100.0, 9.0), *better])
+    assert (alone.met, beside.met) == (True, True)
+    both = "plain 1.00 ×, 1.00 ×, 1.00 ×; streamed 1.00 ×, 1.00 ×, 1.00 ×"
+    assert alone.measured == both
+    assert beside.measured == f"{both} (least_outstanding: {both.replace('1.00', '1.50')})"
+    assert met(job.QUESTION, [*job_runs(99.0, 9.0, "plain, 1 client"), *better]) == [False, True]
+
+
 def test_processor_time_is_shared_out_over_the_warm_up_too() -> None:
     told = Told(3.5, {ANSWERED: 350, CUT: 1, "503": 2}, [0.01] * 350)
     found = job.figures(told, used=4.2)
