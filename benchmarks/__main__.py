@@ -32,6 +32,9 @@ from benchmarks.result import Result, save
 from benchmarks.table import failures
 
 FAILED = 1
+HALF_AN_HOUR = 1790.0
+"""Seconds that all questions may take together. Each has a budget with something to spare, and not all need that."""
+
 SHARED = 5.0  # seconds, to take over runs that another question has made
 BETWEEN = 5.0  # seconds from one question to the next: what ran is ended, and the machine comes to rest
 
@@ -96,9 +99,9 @@ def reckoned(questions: Sequence[Question], rounds: int | None) -> str:
 
 
 def most(questions: Sequence[Question]) -> float:
-    """Seconds. Where a busy machine keeps the earlier questions from beginning or ending, the last ones have less."""
+    """Seconds. Where a busy machine makes the earlier questions use all that they may, the last ones have less."""
     budgets = {question.shares or question.name: question.budget for question in questions}
-    return sum(budgets.values()) + BETWEEN * len(questions)
+    return min(HALF_AN_HOUR, sum(budgets.values()) + BETWEEN * len(questions))
 
 
 def lacking(questions: Sequence[Question]) -> Iterator[str]:

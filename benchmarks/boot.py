@@ -34,7 +34,9 @@ QUESTION = STARTS.question(
         "moment from which it takes connections. Because they already serve with one worker, and litesup with "
         "one replica, the first 200 of `GET /health/readiness` on the pool's port is told, too. All sides run "
         "from compiled bytecode, with the same YAML, environment and Python, and look for their state every "
-        "10 ms, which is the error of the measurement. Memory and first request are asked of the same start."
+        "10 ms, which is the error of the measurement. Before the first round the installed packages and Python's own "
+        "library are read once, by none of the sides: the first start would otherwise be the one that waits for the "
+        "disk, by about a second, whoever makes it. Memory and first request are asked of the same start."
     ),
     figures=FIGURES,
     goals=(

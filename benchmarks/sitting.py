@@ -23,6 +23,7 @@ from benchmarks.clients import Told, Work, clients, load
 from benchmarks.cost import pss
 from benchmarks.peers import NEEDS, POOLS
 from benchmarks.peers.pool import FAST, PACED, WORKERS, Pool, started
+from benchmarks.programs import read_programs
 from benchmarks.provider import provider
 from benchmarks.question import OURS, Figure, Goal, Measure, Question, Run, in_turns
 from tests.load import REPLICA_HEADER
@@ -45,10 +46,23 @@ class RequestsLostError(RuntimeError):
 
 
 class Sittings:
-    """Those of one kind, by side and round. `of` is the question that has them, by name; the others share them."""
+    """Those of one kind, by side and round. `of` is the question that has them, by name; the others share them.
 
-    def __init__(self, sit: Sit, *, of: str, sides: Sequence[str], rounds: int, budget: float) -> None:
+    `before` is done once, before the first of them.
+    """
+
+    def __init__(
+        self,
+        sit: Sit,
+        *,
+        of: str,
+        sides: Sequence[str],
+        rounds: int,
+        budget: float,
+        before: Callable[[], object] | None = None,
+    ) -> None:
         self._sit = sit
+        self._before = before
         self._of = of
         self._sides = sides
         self._rounds = rounds
@@ -79,6 +93,8 @@ class Sittings:
         names = [figure.name for figure in figures]
 
         async def measured(rounds: int, sides: Sequence[str]) -> AsyncIterator[Run]:
+            if self._before is not None and not self._kept:
+                await asyncio.to_thread(self._before)
             async with provider() as url:
                 for number, side in in_turns(sides, rounds):
                     if (side, number) not in self._kept:
@@ -203,7 +219,14 @@ async def timed(session: aiohttp.ClientSession, pool: Pool, *, stream: bool) -> 
         return response.headers.get(REPLICA_HEADER), seconds
 
 
-STARTS = Sittings(at_start, of="boot", sides=("litesup", "uvicorn", "gunicorn"), rounds=3, budget=240.0)
+STARTS = Sittings(
+    at_start,
+    of="boot",
+    sides=("litesup", "uvicorn", "gunicorn"),
+    rounds=3,
+    budget=330.0,
+    before=read_programs,
+)
 TROUBLES = Sittings(
     at_trouble, of="recovery", sides=("litesup", "uvicorn", "gunicorn", "haproxy"), rounds=2, budget=345.0
 )

@@ -133,13 +133,14 @@ async def test_questions_about_the_same_start_share_it() -> None:
         sat.append(side)
         return {"ready": 1.0, "idle": 2.0}
 
-    sittings = Sittings(sit, of="boot", sides=(), rounds=1, budget=1.0)
+    sittings = Sittings(sit, of="boot", sides=(), rounds=1, budget=1.0, before=lambda: sat.append("read"))
     found = []
     for name in ("ready", "idle"):
         measured = sittings.measure([Figure(name, name, "s", "less")])(2, ["litesup", "gunicorn"])
         assert isinstance(measured, AsyncIterator)
         found.append([(run.side, run.round, dict(run.figures)) async for run in measured])
-    assert sorted(sat) == ["gunicorn", "gunicorn", "litesup", "litesup"]
+    assert sat[0] == "read", "before the first, and before no other"
+    assert sorted(sat[1:]) == ["gunicorn", "gunicorn", "litesup", "litesup"]
     assert found[0][0] == ("litesup", 0, {"ready": 1.0})
     assert found[1][0] == ("litesup", 0, {"idle": 2.0})
 
