@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 import psutil
 
-_ADOPT = (
-    36  # PR_SET_CHILD_SUBREAPER: what loses its parent, as a daemon does on purpose, becomes a child of this process
-)
+# What loses its parent, as a daemon does on purpose, becomes a child of this process.
+_ADOPT = 36  # PR_SET_CHILD_SUBREAPER
 ENDS_WITHIN = 10.0  # seconds; each has been asked by whoever started it
 
 
