@@ -334,6 +334,15 @@ PYTHON = (
     "aiohttp's; prototypes say what is left ([decision 12](decisions/0012-aiohttps-server-in-front.md))."
 )
 
+SELDOM = (
+    "With one connection a proxy's own rest is not in it: at 7,000 requests a second only what happens 70 times a second "
+    "can be in a 99th percentile, and litesup does nothing so often beside requests. Counted over 130,000 of them, by the "
+    "thread's own clock: 7 collections of young garbage, 0.12 ms at most, none of older, and 28 looks for clients who "
+    "had left, 0.04 ms each; the memory that goes back every 5 s is the daemon's, and not in this measurement. "
+    "Meanwhile the kernel took the core away 50 times a second, on a machine that others used: what is late with one "
+    "connection is the machine's, as far as can be seen, and its rounds differ more than the sides do."
+)
+
 QUESTION = Question(
     name="hop",
     title="The hop alone",
@@ -356,7 +365,7 @@ QUESTION = Question(
     ),
     goals=(
         Goal(f"throughput ≥ {LEAST_OF_HAPROXY} × HAProxy's", judge_throughput, unmet=PYTHON),
-        Goal(f"p99 ≤ {MOST_TIMES_P99:g} × HAProxy's", judge_p99, unmet=PYTHON),
+        Goal(f"p99 ≤ {MOST_TIMES_P99:g} × HAProxy's", judge_p99, unmet=f"{PYTHON} {SELDOM}"),
         Goal(f"added median at one connection ≤ {MOST_ADDED:g} µs", judge_added, unmet=PYTHON),
         Goal("no request fails", judge_failed),
     ),
