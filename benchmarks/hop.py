@@ -335,10 +335,10 @@ PYTHON = (
 )
 
 SELDOM = (
-    "With one connection a proxy's own rest is not in it: at 7,000 requests a second only what happens 70 times a second "
-    "can be in a 99th percentile, and litesup does nothing so often beside requests. Counted over 130,000 of them, by the "
-    "thread's own clock: 7 collections of young garbage, 0.12 ms at most, none of older, and 28 looks for clients who "
-    "had left, 0.04 ms each; the memory that goes back every 5 s is the daemon's, and not in this measurement. "
+    "With one connection a proxy's own rest is not in it: at 7,000 requests a second only what happens 70 times a "
+    "second can be in a 99th percentile, and litesup does nothing so often beside requests. Counted over 130,000, by "
+    "the thread's own clock: 7 collections of young garbage, 0.12 ms at most, none of older, and 28 looks for clients "
+    "who had left, 0.04 ms each; the memory that goes back every 5 s is the daemon's, and not in this measurement. "
     "Meanwhile the kernel took the core away 50 times a second, on a machine that others used: what is late with one "
     "connection is the machine's, as far as can be seen, and its rounds differ more than the sides do."
 )
