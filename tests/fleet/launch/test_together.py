@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -63,6 +64,29 @@ class Plain:
     async def later(self) -> int:
         return 7
 
+    @functools.cached_property
+    def kept(self) -> int:
+        return 8
+
+
+class Touchy:
+    """Says so when it is asked for anything: a stand-in for what loads a library then."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        raise AssertionError
+
+    def __getattr__(self, name: str) -> object:
+        raise AssertionError(name)
+
+
+touchy = Touchy()
+
+
+@functools.lru_cache(maxsize=1)
+def remembered() -> int:
+    return 9
+
 
 def run() -> tuple[int, int, float, str]:
     return doubled(4), squares(1), Plain().half, Plain.named()
@@ -77,7 +101,7 @@ def test_only_what_runs_inside_the_block_is_seen(together: ModuleType):
     with together.executed() as codes:
         doubled(1)
     squares(1)
-    assert {original(doubled), doubled.__code__} <= codes
+    assert {original(doubled), doubled.__code__} <= codes.keys()
     assert original(squares) not in codes
     assert never_called.__code__ not in codes
     assert sys.getprofile() is None
@@ -134,3 +158,37 @@ def test_what_was_replaced_is_kept_so_that_nothing_else_takes_its_place(together
     old = original(doubled)
     together.move(codes)
     assert any(each is old for each in together._originals)
+
+
+def test_functions_are_found_behind_what_keeps_their_results(together: ModuleType):
+    def codes() -> list[CodeType]:
+        kept: functools.cached_property[int] = vars(Plain)["kept"]
+        return [remembered.__wrapped__.__code__, kept.func.__code__]
+
+    remembered.cache_clear()
+    with together.executed() as seen:
+        assert (remembered(), Plain().kept) == (9, 8)
+    before = codes()
+    together.move(seen)
+    assert codes() == before
+    assert all(new is not old for new, old in zip(codes(), before, strict=True))
+
+
+def test_functions_are_found_where_the_code_ran_and_not_among_all_objects(together: ModuleType):
+    with together.executed() as codes:
+        doubled(1)
+    before = doubled.__code__
+    gc.freeze()  # what is frozen is no longer among them
+    try:
+        together.move(codes)
+    finally:
+        gc.unfreeze()
+    assert doubled.__code__ is not before
+
+
+def test_what_is_no_function_is_asked_nothing(together: ModuleType):
+    with together.executed() as codes:
+        doubled(1)
+    names = codes[doubled.__code__]
+    assert any(each is touchy for each in names.values())
+    together.move(codes)
