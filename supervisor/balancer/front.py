@@ -166,7 +166,7 @@ class ClientConnection(asyncio.Protocol):
             self._house.ended.set()
             return
         if not keep_alive or self.transport.is_closing():
-            self._leave(linger=not message.complete or bool(self._line))
+            self._leave(linger=not (message.complete and message.head.keep_alive) or bool(self._line))
         elif not message.complete:
             self._state = REST
             self._alarm.set(self._loop.time() + LINGERING)

@@ -283,3 +283,20 @@ async def test_a_client_that_takes_no_more_of_an_answer_that_ends_with_its_conne
         client.resume_reading()
         with pytest.raises(ConnectionError):
             await client.reader.read()
+
+
+@on_both_loops
+async def test_the_answer_to_a_last_request_is_not_overtaken_by_a_reset_though_more_comes_behind_it(directory: Path):
+    async with no_complaints(), bench(ScriptedReplica(directory)) as b:
+        client = await b.connect()
+        client.pause_reading()
+        await client.send("GET", "/health/liveliness", {"Connection": "close"})
+        await eventually(lambda: len(b.seen) == 1, within=20)
+        for _ in range(3):
+            client.writer.write(b"what nobody asked for")
+            await asyncio.sleep(0.05)  # a reset would come
+        client.resume_reading()
+        assert (await client.answer()).status == 200
+        assert await client.reader.read() == b""
+        client.writer.close()
+        await eventually(lambda: len(b.balancer._house.crowd) == 0, within=20)
