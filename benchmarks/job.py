@@ -169,7 +169,7 @@ QUESTION = Question(
         ),
     ),
     measure=measure,
-    budget=390.0,
+    budget=470.0,
     needs=NEEDS,
     cores=2,
     drawn=("rate", "p99"),

@@ -104,7 +104,7 @@ def round_robin(candidates: Sequence[Candidate], asking: Asking, rules: Balancin
 def least_outstanding(candidates: Sequence[Candidate], asking: Asking, rules: BalancingRules) -> int:
     """The one with the fewest requests in flight, failures included; among equals, the one that was chosen last.
 
-    What that one needs is still in the processor's caches: going around three idle LiteLLMs costs half as much again.
+    What that one needs is still in the processor's caches: going around three idle LiteLLMs costs a fifth more, or two.
     """
     tried, limit, now = asking.tried, rules.max_in_flight, asking.now
     sparing = asking.newcomers and _somebody_is_settled(candidates, asking, rules)
