@@ -10,16 +10,19 @@ import asyncio
 import json
 import re
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 import structlog
 
+from supervisor.backlog import Backlog
 from supervisor.control.operations import LogLine
 from supervisor.observe.redact import Redactor
 
 FOLLOWER_LINES = 1000
 """Lines that a follower may be behind."""
+
+MOST_CHARACTERS = 8 * 1024 * 1024
+"""Of all lines that are kept, and of those that wait for one follower."""
 
 # A line can be what a client made LiteLLM print. So no pattern here goes back over what it has read: at 64 KiB a line
 # that would be seconds of the event loop.
@@ -42,7 +45,7 @@ class Logbook:
     def __init__(self, redactor: Redactor, *, keep: int, now: Callable[[], float] = time.time) -> None:
         self._redactor = redactor
         self._now = now
-        self._lines: deque[LogLine] = deque(maxlen=keep)
+        self._lines = Backlog[LogLine](keep, MOST_CHARACTERS, _characters)
         self._followers: set[_Follower] = set()
         self._open: dict[int, str] = {}  # the level that each replica's next line has if it shows none
         self._log = structlog.get_logger()
@@ -53,7 +56,7 @@ class Logbook:
         if is_noise(text):
             return
         line = LogLine(self._now(), slot, replica, generation, self._redactor(text))
-        self._lines.append(line)
+        self._lines.put(line)
         for follower in self._followers:
             follower.put(line)
         level, self._open[replica] = graded(text, self._open.get(replica, "info"))
@@ -61,8 +64,7 @@ class Logbook:
 
     def keep(self, count: int) -> None:
         """Keeps that many lines from now on."""
-        if count != self._lines.maxlen:
-            self._lines = deque(self._lines, maxlen=count)
+        self._lines.hold(count)
 
     def forget(self, replica: int) -> None:
         """Lets go of what is only needed while the replica speaks; its lines stay."""
@@ -74,7 +76,7 @@ class Logbook:
         if follow:
             self._followers.add(follower)
         try:
-            for line in tuple(self._lines):
+            for line in self._lines:
                 if not slots or line.slot in slots:
                     yield line
             while follow:
@@ -90,15 +92,12 @@ class _Follower:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._lines: deque[LogLine] = deque()
+        self._lines = Backlog[LogLine](FOLLOWER_LINES, MOST_CHARACTERS, _characters)
         self._missed = 0
         self._some = asyncio.Event()
 
     def put(self, line: LogLine) -> None:
-        if len(self._lines) >= FOLLOWER_LINES:
-            self._lines.popleft()
-            self._missed += 1
-        self._lines.append(line)
+        self._missed += self._lines.put(line)
         self._some.set()
 
     async def get(self) -> LogLine:
@@ -108,7 +107,11 @@ class _Follower:
         if self._missed:
             missed, self._missed = self._missed, 0
             return LogLine(self._now(), 0, 0, "", f"{missed} lines missed: this reader is too slow")
-        return self._lines.popleft()
+        return self._lines.take()
+
+
+def _characters(line: LogLine) -> int:
+    return len(line.text)
 
 
 def tidy(text: str) -> str:

@@ -68,7 +68,7 @@ class Logging:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
         logging.getLogger().setLevel(max(level, logging.INFO))
         self._event_logger.level = level
-        self.sink.limit = settings.buffer_lines
+        self.sink.hold(settings.buffer_lines)
         self.logbook.keep(settings.keep_lines)
 
     def hide(self, generation: Generation) -> None:

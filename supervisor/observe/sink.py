@@ -13,10 +13,14 @@ import os
 import select
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
+from supervisor.backlog import Backlog
+
 BATCH_BYTES = 64 * 1024
+
+MOST_CHARACTERS = 16 * 1024 * 1024
+"""Of the lines that wait, however many they may be."""
 
 LINGER = 0.05
 """Seconds that a line in no hurry waits at most; so much of what LiteLLM said is lost where the daemon is killed."""
@@ -27,10 +31,9 @@ class Sink:
 
     def __init__(self, descriptor: int, *, limit: int, notice: Callable[[int], str], linger: float = LINGER) -> None:
         self._descriptor = descriptor
-        self.limit = limit
         self._notice = notice
         self._linger = linger
-        self._lines: deque[str] = deque()
+        self._lines = Backlog[str](limit, MOST_CHARACTERS, len)
         self._changed = threading.Condition()
         self._hurry = False  # what waits is to be written now
         self._closing = False
@@ -46,18 +49,20 @@ class Sink:
         """Lines dropped since the start."""
         return self._dropped
 
+    def hold(self, lines: int) -> None:
+        """At most so many wait from now on."""
+        with self._changed:
+            self._drop(self._lines.hold(lines))
+
     def write(self, line: str, *, soon: bool = True) -> None:
         """Takes one line without its newline; never blocks, never raises. One that is to come `soon` takes along what
         waits before it."""
         with self._changed:
-            if len(self._lines) >= self.limit or self._broken:
-                if self._lines:
-                    self._lines.popleft()
-                self._dropped += 1
-                self._untold += 1
-            if not self._broken:
-                self._lines.append(line)
-                if soon or 2 * len(self._lines) >= self.limit:  # or lines would be lost for nothing
+            if self._broken:
+                self._drop(1)
+            else:
+                self._drop(self._lines.put(line))
+                if soon or self._lines.half_full:  # or lines would be lost for nothing
                     self._hurry = True
                     self._changed.notify_all()
                 elif len(self._lines) == 1:
@@ -96,7 +101,7 @@ class Sink:
                 batch, size, told = [], 0, self._untold
                 self._untold = 0
                 while self._lines and size < BATCH_BYTES:
-                    batch.append(self._lines.popleft())
+                    batch.append(self._lines.take())
                     size += len(batch[-1])
                 self._hurry = bool(self._lines)
                 self._writing = True
@@ -109,6 +114,10 @@ class Sink:
                     self._dropped += len(batch) + len(self._lines)
                     self._lines.clear()
                 self._changed.notify_all()
+
+    def _drop(self, count: int) -> None:
+        self._dropped += count
+        self._untold += count
 
     def _put(self, data: bytes) -> bool:
         view = memoryview(data)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from supervisor.control.operations import LogLine
-from supervisor.observe.logbook import FOLLOWER_LINES, Logbook, graded, is_noise, level_of, tidy
+from supervisor.observe.logbook import FOLLOWER_LINES, MOST_CHARACTERS, Logbook, graded, is_noise, level_of, tidy
 from supervisor.observe.redact import Redactor
 
 BANNER = """
@@ -39,6 +39,15 @@ async def kept(logbook: Logbook, *slots: int) -> list[str]:
 async def test_the_last_lines_are_kept(logbook: Logbook) -> None:
     say(logbook, *(f"line {number}" for number in range(8)))
     assert await kept(logbook) == [f"line {number}" for number in range(3, 8)]
+
+
+async def test_of_very_long_lines_fewer_are_kept() -> None:
+    """2,000 lines of 64 KiB would be 128 MiB: more than the rest of the daemon."""
+    logbook = Logbook(Redactor({}), keep=2000, now=lambda: 1000.0)
+    longest = MOST_CHARACTERS // 100
+    say(logbook, *(f"{number:03}".ljust(longest, "x") for number in range(250)))
+    lines = await kept(logbook)
+    assert [int(line[:3]) for line in lines] == list(range(150, 250))
 
 
 async def test_slots_can_be_chosen(logbook: Logbook) -> None:
@@ -151,3 +160,11 @@ async def test_a_slow_follower_misses_lines_and_is_told_how_many(logbook: Logboo
     say(logbook, *(str(number) for number in range(FOLLOWER_LINES + 7)))
     assert await waiting == LogLine(1000.0, 0, 0, "", "7 lines missed: this reader is too slow")
     assert (await anext(lines)).text == "7"
+
+
+async def test_of_very_long_lines_a_slow_follower_misses_more(logbook: Logbook) -> None:
+    lines = logbook.lines((1,), follow=True)
+    waiting = asyncio.ensure_future(anext(lines))
+    await asyncio.sleep(0)
+    say(logbook, *("x" * (MOST_CHARACTERS // 10) for _ in range(25)))
+    assert (await waiting).text == "15 lines missed: this reader is too slow"

@@ -229,7 +229,6 @@ def test_other_settings_apply_from_then_on_and_the_form_stays(start: Start, outp
         ("after", None),
         ("daemon_stopping", "after"),
     ]
-    assert log.sink.limit == 7
     for number in range(9):
         log.logbook.take(slot=1, replica=1, generation="g", text=f"line {number}")
     assert [line.text for line in log.logbook._lines] == [f"line {number}" for number in range(4, 9)]

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 
 import pytest
 
-from supervisor.observe.sink import Sink
+from supervisor.observe.sink import MOST_CHARACTERS, Sink
 
 
 class Pipe:
@@ -122,6 +122,28 @@ def test_a_reader_that_reads_nothing_costs_the_oldest_lines_and_never_time(pipe:
     assert told == sink.dropped
     assert len(lines) - sum(line.startswith("dropped") for line in lines) == 5_001 - sink.dropped
     assert lines[-1] == "and on"
+
+
+def test_of_very_long_lines_fewer_wait(pipe: Pipe) -> None:
+    """10,000 lines of 64 KiB would be 640 MiB."""
+    pipe.fill()
+    sink = Sink(pipe.writing, limit=10_000, notice=notice)
+    for _ in range(50):
+        sink.write("x" * (MOST_CHARACTERS // 10))
+    assert 50 - 10 - 1 <= sink.dropped <= 50 - 10  # one may be on its way into the pipe
+    sink.close(0.0)
+
+
+def test_that_fewer_may_wait_holds_for_those_that_do(pipe: Pipe) -> None:
+    pipe.fill()
+    sink = Sink(pipe.writing, limit=100, notice=notice)
+    sink.write("on its way into the pipe")
+    assert not sink.flush(0.05)
+    for number in range(50):
+        sink.write(str(number))
+    sink.hold(8)
+    assert sink.dropped == 50 - 8
+    sink.close(0.0)
 
 
 def test_a_reader_that_left_is_no_error(pipe: Pipe) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import codecs
 import os
-from collections import deque
 from collections.abc import AsyncIterator
+
+from supervisor.backlog import Backlog
 
 LONGEST_LINE = 64 * 1024  # characters; a longer line is split
 _WAITING_LINES = 10_000
@@ -22,10 +23,7 @@ class Output(asyncio.Protocol):
 
     def __init__(self, waiting_lines: int = _WAITING_LINES, waiting_characters: int = _WAITING_CHARACTERS) -> None:
         self.dropped = 0
-        self._waiting_lines = waiting_lines
-        self._waiting_characters = waiting_characters
-        self._lines: deque[str] = deque()
-        self._characters = 0
+        self._lines = Backlog[str](waiting_lines, waiting_characters, len)
         self._untold = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._partial = ""
@@ -73,13 +71,9 @@ class Output(asyncio.Protocol):
     def _add(self, line: str) -> None:
         line = line.removesuffix("\r")
         for start in range(0, max(len(line), 1), LONGEST_LINE):
-            piece = line[start : start + LONGEST_LINE]
-            self._lines.append(piece)
-            self._characters += len(piece)
-        while len(self._lines) > self._waiting_lines or self._characters > self._waiting_characters:
-            self._characters -= len(self._lines.popleft())
-            self.dropped += 1
-            self._untold += 1
+            dropped = self._lines.put(line[start : start + LONGEST_LINE])
+            self.dropped += dropped
+            self._untold += dropped
         self._changed.set()
 
     async def lines(self) -> AsyncIterator[str]:
@@ -89,9 +83,7 @@ class Output(asyncio.Protocol):
                 told, self._untold = self._untold, 0
                 yield f"[{told} lines dropped: they came faster than they were taken]"
             elif self._lines:
-                line = self._lines.popleft()
-                self._characters -= len(line)
-                yield line
+                yield self._lines.take()
             elif self._ended:
                 return
             else:
