@@ -15,7 +15,7 @@ path_type = click.Path(path_type=Path)
 
 
 @click.command("start", short_help="Run the pool, until Ctrl-C or `litesup stop`.")
-@click.option("--replicas", type=click.IntRange(min=1), metavar="N", help="How many; one per core unless said.")
+@click.option("--replicas", type=click.IntRange(min=1), metavar="N", help="How many.  [one per core, at least 2]")
 @click.option("--config", type=path_type, metavar="FILE", help="LiteLLM's configuration.  [litellm.config.yaml]")
 @click.option("--settings", type=path_type, metavar="FILE", help="litesup's own settings.  [litesup.yaml, if present]")
 @click.option("--host", multiple=True, metavar="ADDRESS", help="Where to listen; may be repeated.  [127.0.0.1, ::1]")
