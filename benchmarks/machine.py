@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,11 +37,12 @@ def machine() -> dict[str, str]:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     model = next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), platform.machine())
     optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    build = "a distribution's" if sys.base_prefix == "/usr" else "profile-guided" if optimised else "plain"
     return {
         "cores": f"{cores()} x {model}",
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "kernel": platform.release(),
-        "python": f"{platform.python_version()} ({'profile-guided' if optimised else 'plain'} build)",
+        "python": f"{platform.python_version()} ({build} build)",
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }
 

@@ -136,7 +136,7 @@ def render_command(settings: Path | None, file: Path | None) -> None:
 @location_options
 @click.option("--state-dir", type=click.Path(path_type=Path), metavar="DIR", help="The daemon's, if not the usual.")
 def key_command(runtime_dir: Path | None, settings: Path | None, state_dir: Path | None) -> None:
-    """Show the pool's master key to its owner: stdout gets the key and nothing else.
+    """Show the pool's master key to its owner, or to root: stdout gets the key and nothing else.
 
     It is the one that the configuration or LITELLM_MASTER_KEY gives, else the one that litesup has made and kept.
     """
@@ -178,7 +178,7 @@ def _refuse_strangers(file: Path) -> None:
         return
     except PermissionError:
         raise LitesupError(f"{file} belongs to another user, and so does the key in it") from None
-    if owner != os.geteuid():
+    if os.geteuid() not in (0, owner):  # root can read it in any case
         raise LitesupError(
             f"{file} belongs to another user (uid {owner}), and so does the key in it. "
             f"Ask as that user, for example: sudo -u '#{owner}' litesup key --state-dir {file.parent}"

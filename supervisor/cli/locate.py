@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from supervisor import presence
 from supervisor.errors import ConfigurationRefused
 from supervisor.settings.directories import choose_runtime_dir
 
@@ -41,14 +42,14 @@ def runtime_directory(given: Path | None, settings: Path | None) -> Path:
     environ = os.environ
     if given is None and (text := environ.get("LITESUP_RUNTIME_DIR")):
         given = Path(text).expanduser()
-    if given is None and (settings or environ.get("LITESUP_SETTINGS") or Path("litesup.yaml").exists()):
+    if given is None and (settings or environ.get("LITESUP_SETTINGS") or presence.exists(Path("litesup.yaml"))):
         from supervisor.settings.load import load_settings
 
         try:
             given = load_settings(flags={}, environ=environ, settings_file=settings).runtime_dir
         except ConfigurationRefused:
             # A file that was broken since must not hide the daemon that goes on with what it said before.
-            if not (choose_runtime_dir(None, environ, os.geteuid()) / "control.sock").exists():
+            if not presence.exists(choose_runtime_dir(None, environ, os.geteuid()) / "control.sock"):
                 raise
     return choose_runtime_dir(given, environ, os.geteuid())
 

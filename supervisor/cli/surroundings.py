@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import sys
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,6 +81,8 @@ def memory(
 
 
 def _python_optimised() -> bool | None:
+    if sys.base_prefix == "/usr":
+        return None  # a distribution's own: Debian's is guided by a profile, and does not say so there
     arguments = sysconfig.get_config_var("CONFIG_ARGS")
     return "--enable-optimizations" in arguments if isinstance(arguments, str) and arguments else None
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from supervisor import presence
+
 T = TypeVar("T")
 
 
@@ -39,10 +41,10 @@ class Disk:
         return file.read_bytes()
 
     def exists(self, file: Path) -> bool:
-        return file.exists()
+        return presence.exists(file)
 
     def is_module(self, file: Path) -> bool:
-        return file.is_file()
+        return presence.is_file(file)
 
 
 DISK = Disk()

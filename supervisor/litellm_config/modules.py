@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from supervisor import presence
 from supervisor.litellm_config.document import Node, scalars
 from supervisor.litellm_config.files import DISK, Files
 
@@ -82,7 +83,7 @@ def _look_for(parts: Iterable[str], directory: Path, found: Modules, files: File
         if files.is_module(file):
             found.files[file] = None
             return
-    if not place.is_dir():
+    if not presence.is_directory(place):
         found.missing[place.with_name(f"{place.name}.py")] = None
 
 
@@ -114,7 +115,7 @@ def _from(base: tuple[str, ...], names: Iterable[str], directory: Path, files: F
 
 
 def _is_beside(name: str, directory: Path, files: Files) -> bool:
-    return files.is_module(directory / f"{name}.py") or (directory / name).is_dir()
+    return files.is_module(directory / f"{name}.py") or presence.is_directory(directory / name)
 
 
 def _is_installed(name: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from supervisor import presence
 from supervisor.errors import ConfigurationRefused, Finding, Severity
 from supervisor.settings.directories import choose_runtime_dir, choose_state_dir, prepare_directory
 from supervisor.settings.document import Place, read_document
@@ -108,7 +109,7 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], se
 def choose_settings_file(given: Path | None, environ: Mapping[str, str]) -> Path | None:
     """The file to read, or None where there is none; one that was named has to exist."""
     named = given or (Path(text).expanduser() if (text := environ.get("LITESUP_SETTINGS")) else None)
-    return named or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    return named or (DEFAULT_FILE if presence.exists(DEFAULT_FILE) else None)
 
 
 def examine(settings: Settings, gathered: Gathered | None = None) -> list[Finding]:

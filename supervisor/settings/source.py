@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from supervisor import presence
 from supervisor.errors import ConfigurationRefused, Finding, Severity
 from supervisor.settings.load import DEFAULT_FILE, choose_settings_file, load_settings
 from supervisor.settings.schema import Settings
@@ -42,7 +43,7 @@ class SettingsSource:
         That is what a save that failed half way leaves, and the defaults may let in whom the file did not.
         """
         if had_file and not self.has_file:
-            what = "is empty" if self.file.exists() else "is gone"
+            what = "is empty" if presence.exists(self.file) else "is gone"
             hint = "Put it back; or, if the defaults are meant, write {} into it."
             raise ConfigurationRefused([Finding(Severity.ERROR, "settings-gone", f"the file {what}", hint, self.file)])
         return self.read()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -199,16 +200,6 @@ def test_a_key_that_others_can_read_is_not_shown(run_cli: Run, config: Path, sta
     assert key not in result.output
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of somebody else's")
-def test_somebody_elses_key_is_not_shown(run_cli: Run, config: Path, state_dir: Path) -> None:
-    key = keep(state_dir)
-    os.chown(state_dir / "master-key", 12345, 12345)
-    result = run_cli("key", "--state-dir", state_dir)
-    assert result.exit_code == 1
-    assert key not in result.output
-    assert "sudo -u '#12345'" in result.stderr
-
-
 def test_the_running_daemons_configuration_is_the_one_that_counts(
     run_cli: Run, daemon: ScriptedDaemon, state_dir: Path, tmp_path: Path
 ) -> None:
@@ -232,3 +223,35 @@ def test_the_unit_is_printed_with_this_installations_path(
     assert f"ExecStart={program} start" in text
     assert f"ExecReload={program} reload --wait" in text
     assert "/opt/litesup" not in text
+
+
+def test_somebody_elses_key_is_not_shown_and_root_may_see_it(
+    run_cli: Run, config: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", SECRET)
+    key = keep(state_dir)
+    own = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: own + 4711)
+    result = run_cli("key", "--state-dir", state_dir)
+    assert result.exit_code == 1
+    assert key not in result.output
+    assert f"sudo -u '#{own}' litesup key --state-dir {state_dir}" in result.stderr
+    if own == 0:
+        os.chown(state_dir / "master-key", 4711, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert run_cli("key", "--state-dir", state_dir).stdout == key + "\n"
+
+
+def test_in_a_directory_that_is_closed_to_its_user_a_command_finds_no_settings(
+    run_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `sudo -u litesup`, which keeps the working directory."""
+
+    def closed(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "exists", closed)
+    for command in ("status", "check"):
+        result = run_cli(command)
+        assert result.exception is None or isinstance(result.exception, SystemExit), command
+        assert "litesup.yaml" not in result.output

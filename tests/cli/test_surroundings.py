@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+import sysconfig
 from pathlib import Path
 
+import pytest
+
+from supervisor.cli import surroundings
 from supervisor.cli.surroundings import look
 from supervisor.settings.schema import Admin, Balancer, Replicas, Settings
 from tests.scripted_daemon import ScriptedDaemon
@@ -41,3 +46,11 @@ def test_everything_that_a_rule_may_ask_for_is_looked_at(tmp_path: Path) -> None
 def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:
     look(settings_for(0, tmp_path / "absent"))
     assert not (tmp_path / "absent").exists()
+
+
+def test_a_distributions_python_is_not_said_to_be_unoptimised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's is guided by a profile, and its CONFIG_ARGS do not say so."""
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda _name: "'--enable-shared'")
+    for prefix, optimised in (("/usr", None), ("/usr/local", False)):
+        monkeypatch.setattr(sys, "base_prefix", prefix)
+        assert surroundings._python_optimised() is optimised

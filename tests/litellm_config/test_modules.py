@@ -146,3 +146,9 @@ def test_a_package_and_a_module_of_one_name_are_both_kept(home: Path, tmp_path: 
     written = write_rendered(generation, tmp_path / "run").parent
     assert "'module'" in (written / "twice.py").read_text()
     assert (written / "twice" / "__init__.py").exists()
+
+
+def test_a_module_that_cannot_be_looked_for_is_not_beside_the_file(home: Path) -> None:
+    """Its directory may be closed to the daemon; here the kernel takes no such name."""
+    save(home, hooks="")
+    assert kept(home, f"{'x' * 300}.handler", f"pkg.{'y' * 300}.handler", "hooks.handler") == {"hooks.py"}
